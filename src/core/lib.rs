@@ -1,0 +1,26 @@
+//! What `mod_jwt_gate` decides, without httpd.
+//!
+//! Everything here links and tests without a web server: no clock is read, no log is written, and no
+//! file or socket is opened. The module around it (the root package) hands in bytes, times
+//! and shared memory, and carries out what comes back.
+//!
+//! What this crate deliberately does not do: it has no `unsafe`, no process-wide mutable state (but the
+//! registration of the crypto provider), and no default that lets a request in.
+
+#![forbid(unsafe_code)]
+
+pub mod algorithm;
+pub mod answer;
+pub mod config;
+pub mod credentials;
+pub mod csrf;
+pub mod facts;
+pub mod forward;
+pub mod gate;
+pub mod keys;
+pub mod limit;
+pub mod net;
+pub mod sync;
+pub mod time;
+pub mod token;
+pub mod verdict;

@@ -1,0 +1,29 @@
+//! `mod_jwt_gate`: an Apache httpd module that decides, before mod_proxy forwards a request, by client
+//! address, token and rate limit.
+//!
+//! # Code map
+//!
+//! | where | what |
+//! |---|---|
+//! | `core/` | the package `jwt-gate-core`: every decision, without httpd and without `unsafe` |
+//! | `httpd/` | the fence: the only place that touches httpd's memory; offers it safely to the rest |
+//! | [`module`] | which function serves which hook, and why there |
+//! | [`directives`] | from a directive's words to settings |
+//! | [`files`] | key files and network files |
+//! | [`lifecycle`] | who creates what: checks, runtime, shared memory |
+//! | [`access`] | one request: facts, decision, what follows |
+//! | [`identity`] | what the application is told about who calls |
+//!
+//! Glue (the modules here) uses fence and core; the fence uses plain types of the core, and names of the
+//! glue only where it keeps or calls them for it; the core knows neither.
+
+#![deny(unsafe_code)]
+
+mod access;
+mod directives;
+mod files;
+#[allow(unsafe_code)]
+mod httpd;
+mod identity;
+mod lifecycle;
+mod module;
