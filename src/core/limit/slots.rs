@@ -1,0 +1,173 @@
+//! The table of buckets in shared memory: made, found again, and handed to the processes.
+
+use std::fmt;
+
+use super::geometry::{BANKS, CLAIMS, GENERATION, GROUPS, Geometry, MAGIC, OVERFLOWS, SECRET, VERSION, spread};
+use super::key::{KeyHash, KeyHasher, LimitId};
+use crate::sync::{AtomicU64, Ordering};
+use crate::time::MonoNanos;
+
+/// A handle on the table. Every process of the server has one on the same memory.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotTable<'m> {
+    pub(super) words: &'m [AtomicU64],
+    pub(super) geometry: Geometry,
+}
+
+/// Why a segment cannot be used as it is and must be formatted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mismatch {
+    /// No table, or one of another layout.
+    Layout,
+    /// A table of another size.
+    Geometry,
+    /// A table with impossible contents.
+    Damaged,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Layout => "it has another layout",
+            Self::Geometry => "its size has changed",
+            Self::Damaged => "its contents are damaged",
+        })
+    }
+}
+
+impl<'m> SlotTable<'m> {
+    /// Makes a new table of `geometry` at the start of `words`; the secret must be random.
+    ///
+    /// Only the parent process may call this, and only while no other process uses the memory.
+    ///
+    /// # Errors
+    /// [`Mismatch::Geometry`] if there are too few words.
+    pub fn format(words: &'m [AtomicU64], geometry: Geometry, secret: [u64; 2]) -> Result<Self, Mismatch> {
+        let words = words.get(..geometry.words()).ok_or(Mismatch::Geometry)?;
+        for word in words {
+            word.store(0, Ordering::Relaxed);
+        }
+        let table = Self { words, geometry };
+        table.words[SECRET].store(secret[0], Ordering::Relaxed);
+        table.words[SECRET + 1].store(secret[1], Ordering::Relaxed);
+        table.words[GENERATION].store(1, Ordering::Relaxed);
+        for (index, value) in table.signature() {
+            table.words[index].store(value, Ordering::Release);
+        }
+        Ok(table)
+    }
+
+    /// Finds the table that an earlier generation of the server has made.
+    ///
+    /// # Errors
+    /// [`Mismatch`] if there is none that fits: the caller formats memory that nobody uses.
+    pub fn open(words: &'m [AtomicU64], geometry: Geometry, now: MonoNanos) -> Result<Self, Mismatch> {
+        let words = words.get(..geometry.words()).ok_or(Mismatch::Geometry)?;
+        let table = Self { words, geometry };
+        for (index, expected) in table.signature() {
+            if words[index].load(Ordering::Acquire) != expected {
+                return Err(if index < BANKS { Mismatch::Layout } else { Mismatch::Geometry });
+            }
+        }
+        if table.banks_are_plausible(now) { Ok(table) } else { Err(Mismatch::Damaged) }
+    }
+
+    /// Starts the name of a bucket: a hash with this table's secret.
+    pub fn hasher(&self, limit: LimitId) -> KeyHasher {
+        let secret = [SECRET, SECRET + 1].map(|index| self.words[index].load(Ordering::Relaxed));
+        KeyHasher::new(secret, limit)
+    }
+
+    /// How many charges found their group full, since the table was formatted.
+    pub fn overflows(&self) -> u64 {
+        self.words[OVERFLOWS].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_overflow(&self) {
+        self.words[OVERFLOWS].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A number that no other claim has had.
+    pub(super) fn next_claim(&self) -> u64 {
+        self.words[CLAIMS].fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The group in which a key has its slot.
+    pub(super) fn group_of(&self, key: KeyHash) -> usize {
+        spread(key.place, self.geometry.groups())
+    }
+
+    /// The words that say what the rest is, the most telling first.
+    fn signature(&self) -> [(usize, u64); 4] {
+        [
+            (MAGIC, u64::from_le_bytes(*b"JWTGATE\0")),
+            (VERSION, 1),
+            (BANKS, self.geometry.banks() as u64),
+            (GROUPS, self.geometry.groups() as u64),
+        ]
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::super::rate::MAX_WINDOW;
+    use super::*;
+
+    const NOW: MonoNanos = MonoNanos(1_000_000_000);
+
+    fn formatted(geometry: Geometry) -> Vec<AtomicU64> {
+        // What was there before does not matter.
+        let words: Vec<_> = (0..geometry.words() + 3).map(|_| AtomicU64::new(u64::MAX)).collect();
+        SlotTable::format(&words, geometry, [3, 5]).unwrap();
+        words
+    }
+
+    #[test]
+    fn a_table_is_found_again_with_its_secret() {
+        let geometry = Geometry::new(4, 4);
+        let words = formatted(geometry);
+        let key = |table: SlotTable<'_>| table.hasher(LimitId::new("a")).finish();
+        let first = key(SlotTable::open(&words, geometry, NOW).unwrap());
+        assert_eq!(key(SlotTable::open(&words, geometry, NOW).unwrap()), first);
+        assert_ne!(key(SlotTable::format(&words, geometry, [3, 6]).unwrap()), first);
+        assert_ne!(key(SlotTable::format(&words, geometry, [4, 5]).unwrap()), first);
+    }
+
+    #[test]
+    fn another_layout_or_geometry_is_refused() {
+        let geometry = Geometry::new(4, 4);
+        let open = |words: &[AtomicU64], geometry| SlotTable::open(words, geometry, NOW).err();
+        let words = formatted(geometry);
+        assert_eq!(open(&words, geometry), None);
+        assert_eq!(open(&words, Geometry::new(5, 3)), Some(Mismatch::Geometry));
+        assert_eq!(open(&words, Geometry::new(4, 3)), Some(Mismatch::Geometry));
+        assert_eq!(open(&words[..geometry.words()], geometry), None);
+        assert_eq!(open(&words[..geometry.words() - 1], geometry), Some(Mismatch::Geometry));
+        assert_eq!(open(&[], geometry), Some(Mismatch::Geometry));
+        assert!(SlotTable::format(&words[..geometry.words() - 1], geometry, [0, 0]).is_err());
+
+        for index in [MAGIC, VERSION, BANKS, GROUPS] {
+            let words = formatted(geometry);
+            words[index].fetch_add(1, Ordering::Relaxed);
+            let expected = if index < BANKS { Mismatch::Layout } else { Mismatch::Geometry };
+            assert_eq!(open(&words, geometry), Some(expected), "word {index}");
+        }
+        let zeros: Vec<_> = (0..geometry.words()).map(|_| AtomicU64::new(0)).collect();
+        assert_eq!(open(&zeros, geometry), Some(Mismatch::Layout));
+    }
+
+    #[test]
+    fn an_impossible_debt_in_a_bank_is_refused() {
+        let geometry = Geometry::new(4, 4);
+        for (tat, expected) in [
+            (NOW.0 + MAX_WINDOW, None),
+            (NOW.0 + 3 * MAX_WINDOW, Some(Mismatch::Damaged)),
+            (u64::MAX, Some(Mismatch::Damaged)),
+        ] {
+            let words = formatted(geometry);
+            words[geometry.group(0) - 1].store(tat, Ordering::Relaxed);
+            assert_eq!(SlotTable::open(&words, geometry, NOW).err(), expected, "{tat}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Threads in place of processes, on real processors: nothing is lost, nothing is admitted twice.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs)] // a test: a panic is a failure
+
+use std::collections::HashMap;
+use std::sync::Barrier;
+use std::thread;
+
+use jwt_gate_core::limit::{Bank, Charge, Geometry, KeyHash, LimitId, Numbers, Outcome, SLOTS, SlotTable};
+use jwt_gate_core::sync::{AtomicU64, Ordering};
+use jwt_gate_core::time::MonoNanos;
+
+const THREADS: u64 = 4;
+const START: u64 = 1_000_000_000_000;
+
+fn memory(geometry: Geometry) -> Vec<AtomicU64> {
+    let words: Vec<_> = (0..geometry.words()).map(|_| AtomicU64::new(0)).collect();
+    SlotTable::format(&words, geometry, [3, 5]).unwrap();
+    words
+}
+
+fn numbers(rate: &str, burst: u32) -> Numbers {
+    Numbers::new(rate.parse().unwrap(), Some(burst)).unwrap()
+}
+
+fn bank(table: SlotTable<'_>, name: &str) -> Bank {
+    table.assign(LimitId::new(name), MonoNanos(START)).unwrap()
+}
+
+/// Runs `process` in all threads at once.
+fn run<T: Send>(process: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let barrier = Barrier::new(THREADS as usize);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let (barrier, process) = (&barrier, &process);
+                scope.spawn(move || {
+                    barrier.wait();
+                    process(thread)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// A sequence of numbers that differs by thread.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+#[test]
+fn a_bucket_admits_exactly_its_burst() {
+    const BURST: u32 = 200_000;
+    let geometry = Geometry::new(2, 1);
+    let words = memory(geometry);
+    let table = SlotTable::open(&words, geometry, MonoNanos(START)).unwrap();
+    let many = numbers("1000/s", BURST);
+    let key = KeyHash::from_halves(0, 1);
+    for charge in [Charge::keyed(many, bank(table, "a"), key), Charge::shared(many, bank(table, "b"))] {
+        let results = run(|_| {
+            let (mut admitted, mut interleaved, mut last) = (0, 0_u64, None);
+            for _ in 0..BURST / 2 {
+                let mut one = [charge.clone()];
+                if table.charge_all(&mut one, MonoNanos(START)) == Outcome::Admitted {
+                    let left = one[0].standing().remaining;
+                    interleaved += u64::from(last.is_some_and(|last| last > left + 1));
+                    (admitted, last) = (admitted + 1, Some(left));
+                }
+            }
+            (admitted, interleaved)
+        });
+        assert_eq!(results.iter().map(|(admitted, _)| admitted).sum::<u32>(), BURST);
+        let interleaved: u64 = results.iter().map(|(_, interleaved)| interleaved).sum();
+        assert!(interleaved > 0, "the threads have not met: {results:?}");
+    }
+}
+
+/// Keys come and go in a table that is far too small, while the clock runs.
+#[test]
+fn a_crowded_table_admits_nobody_too_often() {
+    const KEYS: u64 = 5 * SLOTS as u64;
+    const ROUNDS: u64 = 60_000;
+    let geometry = Geometry::new(1, 2);
+    let words = memory(geometry);
+    let table = SlotTable::open(&words, geometry, MonoNanos(START)).unwrap();
+    let bank = bank(table, "a");
+    let numbers = numbers("1000/s", 3);
+    let clock = AtomicU64::new(START);
+    let results = run(|thread| {
+        let mut dice = Dice(thread);
+        let mut admitted = HashMap::<u64, u64>::new();
+        for _ in 0..ROUNDS {
+            // Every other request is for the hot key.
+            let key = if dice.roll(2) == 0 { 0 } else { dice.roll(KEYS) };
+            // No multiple of the interval, so that no two requests come at the same moment of two intervals.
+            let now = MonoNanos(clock.fetch_add(20_011, Ordering::Relaxed));
+            let charge = Charge::keyed(numbers, bank, KeyHash::from_halves(key << 63, key + 1));
+            if table.charge_all(&mut [charge], now) == Outcome::Admitted {
+                *admitted.entry(key).or_default() += 1;
+            }
+        }
+        admitted
+    });
+    let elapsed = clock.load(Ordering::Relaxed) - START;
+    let most = u64::from(numbers.burst()) + elapsed / numbers.interval();
+    for key in 0..KEYS {
+        let admitted: u64 = results.iter().filter_map(|thread| thread.get(&key)).sum();
+        assert!(admitted > 0 && admitted <= most, "key {key}: {admitted} of {most}");
+    }
+    let hot: u64 = results.iter().filter_map(|thread| thread.get(&0)).sum();
+    assert!(hot > most / 2, "the hot key was refused too often: {hot} of {most}");
+    assert!(table.overflows() > 0);
+    assert_eq!(duplicates(&words, geometry), 0);
+}
+
+/// Each request is charged to a key of its own and to a bucket that all share: the two sums are equal.
+#[test]
+fn what_is_refused_by_one_limit_is_charged_to_none() {
+    const KEYS: u64 = 64;
+    let geometry = Geometry::new(3, 64);
+    let words = memory(geometry);
+    let table = SlotTable::open(&words, geometry, MonoNanos(START)).unwrap();
+    let (first, second, shared) = (bank(table, "a"), bank(table, "b"), bank(table, "c"));
+    let (few, many) = (numbers("1/m", 20), numbers("1000/s", 100_000));
+    let charges = |a: u64, b: u64| {
+        [
+            Charge::keyed(few, first, KeyHash::from_halves(a << 58, 1 + a)),
+            Charge::keyed(few, second, KeyHash::from_halves(b << 58, 1_001 + b)),
+            Charge::shared(many, shared),
+        ]
+    };
+    let admitted: u32 = run(|thread| {
+        let mut dice = Dice(thread);
+        let outcomes =
+            (0..20_000).map(|_| table.charge_all(&mut charges(dice.roll(KEYS), dice.roll(KEYS)), MonoNanos(START)));
+        outcomes.filter(|outcome| *outcome == Outcome::Admitted).count() as u32
+    })
+    .into_iter()
+    .sum();
+    let mut left = [0, 0, 0];
+    for key in 0..KEYS {
+        let mut charges = charges(key, key);
+        table.test_all(&mut charges, MonoNanos(START));
+        let now = charges.each_ref().map(|charge| charge.standing().remaining);
+        left = [left[0] + now[0], left[1] + now[1], now[2]];
+    }
+    assert_eq!(left, [20 * KEYS as u32 - admitted, 20 * KEYS as u32 - admitted, 100_000 - admitted]);
+    assert!(admitted > 0 && left[0] < 20 * KEYS as u32 / 4, "the keys were used up");
+    assert_eq!(table.overflows(), 0);
+}
+
+/// Keys that have two live slots in one group.
+fn duplicates(words: &[AtomicU64], geometry: Geometry) -> usize {
+    let groups = &words[words.len() - geometry.slots() / SLOTS * 16..];
+    let twice = |group: &[AtomicU64]| {
+        let live = group[2..].chunks(2).filter(|slot| slot[1].load(Ordering::Relaxed) < 1 << 63);
+        let mut keys: Vec<_> = live.map(|slot| slot[0].load(Ordering::Relaxed)).filter(|&key| key != 0).collect();
+        let all = keys.len();
+        keys.sort_unstable();
+        keys.dedup();
+        all - keys.len()
+    };
+    groups.chunks(16).map(twice).sum()
+}

@@ -1,0 +1,437 @@
+//! The slot table as its users see it, one process at a time: whose bucket is charged, what a full or
+//! damaged table does, and what outlives a restart.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs)] // a test: a panic is a failure
+
+use std::collections::HashMap;
+
+use jwt_gate_core::limit::{
+    Bank, Charge, Geometry, KeyHash, LimitId, Numbers, OVERFLOW_CELLS, Outcome, Part, SLOTS, SlotTable, gcra,
+};
+use jwt_gate_core::sync::{AtomicU64, Ordering::Relaxed};
+use jwt_gate_core::time::MonoNanos;
+use proptest::prelude::*;
+
+const SECOND: u64 = 1_000_000_000;
+const NOW: MonoNanos = MonoNanos(1_000 * SECOND);
+
+/// As the layout says: a group's first slot is its word 2, and a slot's `tat` its word 1.
+const BLOCK: usize = 16;
+const FIRST_SLOT: usize = 2;
+const MOVING: u64 = 1 << 63;
+const CLAIMED: u64 = 3 << 62;
+
+struct Memory {
+    words: Vec<AtomicU64>,
+    geometry: Geometry,
+}
+
+impl Memory {
+    fn new(banks: usize, groups: usize) -> Self {
+        let geometry = Geometry::new(banks, groups);
+        let words: Vec<_> = (0..geometry.words()).map(|_| AtomicU64::new(0)).collect();
+        SlotTable::format(&words, geometry, [3, 5]).unwrap();
+        Self { words, geometry }
+    }
+
+    fn table(&self) -> SlotTable<'_> {
+        SlotTable::open(&self.words, self.geometry, NOW).unwrap()
+    }
+
+    fn bank(&self, limit: &str) -> Bank {
+        self.table().assign(LimitId::new(limit), NOW).unwrap()
+    }
+
+    /// The words of the last group.
+    fn group(&self) -> &[AtomicU64] {
+        &self.words[self.geometry.words() - BLOCK..]
+    }
+
+    fn slot(&self, slot: usize) -> (&AtomicU64, &AtomicU64) {
+        let first = FIRST_SLOT + 2 * slot;
+        (&self.group()[first], &self.group()[first + 1])
+    }
+
+    fn image(&self) -> Vec<u64> {
+        self.words.iter().map(|word| word.load(Relaxed)).collect()
+    }
+}
+
+fn numbers(rate: &str, burst: u32) -> Numbers {
+    Numbers::new(rate.parse().unwrap(), Some(burst)).unwrap()
+}
+
+/// A key of the last group.
+fn key(number: u64) -> KeyHash {
+    KeyHash::from_halves(u64::MAX, number)
+}
+
+fn later(seconds: u64) -> MonoNanos {
+    MonoNanos(NOW.0 + seconds * SECOND)
+}
+
+/// How many of `tries` are admitted one after another.
+fn admitted(table: SlotTable<'_>, charge: &Charge, now: MonoNanos, tries: usize) -> usize {
+    (0..tries).filter(|_| table.charge_all(&mut [charge.clone()], now) == Outcome::Admitted).count()
+}
+
+/// Puts keys into all slots of the last group that stay in debt for an hour.
+fn fill(memory: &Memory, bank: Bank) {
+    for number in 0..SLOTS as u64 {
+        let charge = Charge::keyed(numbers("1/h", 1), bank, key(1_000 + number));
+        assert_eq!(admitted(memory.table(), &charge, NOW, 2), 1);
+    }
+}
+
+#[test]
+fn every_key_and_every_limit_has_its_own_burst() {
+    let memory = Memory::new(3, 64);
+    let table = memory.table();
+    let (a, b, shared) = (memory.bank("a"), memory.bank("b"), memory.bank("shared"));
+    let numbers = numbers("1/m", 3);
+    for address in 0..50_u8 {
+        for (name, bank) in [("a", a), ("b", b)] {
+            let key = table.hasher(LimitId::new(name)).part(Part::Address, &[address]).finish();
+            assert_eq!(admitted(table, &Charge::keyed(numbers, bank, key), NOW, 5), 3, "{name} {address}");
+        }
+    }
+    assert_eq!(admitted(table, &Charge::shared(numbers, shared), NOW, 5), 3);
+    assert_eq!(admitted(table, &Charge::shared(numbers, shared), later(60), 5), 1);
+    assert_eq!(table.overflows(), 0);
+}
+
+#[test]
+fn standings_say_what_is_left_and_when_one_more_is() {
+    let memory = Memory::new(2, 1);
+    let table = memory.table();
+    let mut charges = [
+        Charge::keyed(numbers("1/m", 2), memory.bank("a"), key(1)),
+        Charge::shared(numbers("10/s", 100), memory.bank("b")),
+    ];
+    let standing = |charge: &Charge| (charge.standing().remaining, charge.standing().secs_until_one_more);
+    assert_eq!(table.test_all(&mut charges, NOW), Outcome::Admitted);
+    assert_eq!(charges.each_ref().map(standing), [(2, 0), (100, 0)]);
+    assert_eq!(table.charge_all(&mut charges, NOW), Outcome::Admitted);
+    assert_eq!(charges.each_ref().map(standing), [(1, 60), (99, 1)]);
+    assert_eq!(table.charge_all(&mut charges, NOW), Outcome::Admitted);
+    assert_eq!(charges.each_ref().map(standing), [(0, 60), (98, 1)]);
+    assert_eq!(table.charge_all(&mut charges, later(1)), Outcome::Refused { first: 0, retry_after: 59 });
+    assert_eq!(charges.each_ref().map(standing), [(0, 59), (100, 0)]);
+}
+
+#[test]
+fn the_first_refusal_is_named_and_the_longest_wait() {
+    let memory = Memory::new(1, 1);
+    let (table, bank) = (memory.table(), memory.bank("a"));
+    let minute = Charge::keyed(numbers("1/m", 1), bank, key(1));
+    let hour = Charge::keyed(numbers("1/h", 1), bank, key(2));
+    let free = Charge::keyed(numbers("1/s", 1), bank, key(3));
+    assert_eq!(table.charge_all(&mut [minute.clone(), hour.clone()], NOW), Outcome::Admitted);
+    let outcome = table.charge_all(&mut [free, minute, hour], later(10));
+    assert_eq!(outcome, Outcome::Refused { first: 1, retry_after: 3_590 });
+    assert_eq!(table.charge_all(&mut [], NOW), Outcome::Admitted);
+}
+
+#[test]
+fn a_refused_request_changes_nothing() {
+    let memory = Memory::new(2, 1);
+    let (table, bank, shared) = (memory.table(), memory.bank("a"), memory.bank("b"));
+    let once = numbers("1/m", 1);
+    let used = Charge::keyed(once, bank, key(1));
+    assert_eq!(admitted(table, &used, NOW, 1), 1);
+    let before = memory.image();
+    let others = [Charge::keyed(once, bank, key(2)), Charge::shared(once, shared)];
+    for charges in [
+        vec![used.clone()],
+        vec![used.clone(), others[0].clone(), others[1].clone()],
+        vec![others[0].clone(), others[1].clone(), used],
+    ] {
+        assert!(matches!(table.charge_all(&mut charges.clone(), NOW), Outcome::Refused { .. }));
+        assert_eq!(memory.image(), before);
+    }
+}
+
+#[test]
+fn keys_without_room_share_one_bucket_of_their_limit() {
+    let memory = Memory::new(2, OVERFLOW_CELLS + 1);
+    let (table, a, b) = (memory.table(), memory.bank("a"), memory.bank("b"));
+    fill(&memory, a);
+    let numbers = numbers("1/m", 3);
+    let over = |bank, number| Charge::keyed(numbers, bank, key(number));
+    assert_eq!(table.overflows(), 0);
+    assert_eq!(admitted(table, &over(a, 1), NOW, 2), 2);
+    assert_eq!(admitted(table, &over(a, 2), NOW, 2), 1);
+    assert_eq!(admitted(table, &over(a, 1), NOW, 2), 0);
+    assert_eq!(table.overflows(), 3);
+    assert_eq!(admitted(table, &over(b, 1), NOW, 5), 3, "another limit has its own");
+
+    // The first group has the same overflow cell as the last, and room: its keys do not care.
+    let elsewhere = Charge::keyed(numbers, a, KeyHash::from_halves(0, 3));
+    assert_eq!(admitted(table, &elsewhere, NOW, 5), 3);
+}
+
+#[test]
+fn a_key_that_gets_room_brings_its_debt() {
+    let memory = Memory::new(2, 1);
+    let (table, a, b) = (memory.table(), memory.bank("a"), memory.bank("b"));
+    fill(&memory, a);
+    let twice = numbers("2/d", 2);
+    assert_eq!(admitted(table, &Charge::keyed(twice, a, key(1)), NOW, 5), 2);
+    // After an hour there is room, but a request only every twelve.
+    assert_eq!(admitted(table, &Charge::keyed(twice, a, key(1)), later(3_600), 5), 0);
+    assert_eq!(admitted(table, &Charge::keyed(twice, b, key(2)), later(3_600), 5), 2, "another limit has no debt");
+    let overflows = table.overflows();
+    assert_eq!(admitted(table, &Charge::keyed(twice, a, key(1)), later(43_200), 5), 1);
+    assert_eq!(table.overflows(), overflows, "it has its slot");
+}
+
+#[test]
+fn a_slot_changes_hands_at_rest_and_no_sooner() {
+    let memory = Memory::new(1, 1);
+    let (table, bank) = (memory.table(), memory.bank("a"));
+    fill(&memory, bank);
+    let rest = later(3_600);
+    let new = Charge::keyed(numbers("1/s", 1), bank, key(1));
+    assert_eq!(admitted(table, &new, MonoNanos(rest.0 - 1), 1), 1);
+    assert_eq!(table.overflows(), 1);
+    assert_eq!(admitted(table, &Charge::keyed(numbers("1/s", 1), bank, key(2)), MonoNanos(rest.0 + SECOND), 1), 1);
+    assert_eq!(table.overflows(), 1);
+}
+
+/// The clock of the process that gave the slot away was ahead.
+#[test]
+fn a_key_that_lost_its_slot_keeps_its_debt_on_a_clock_that_is_behind() {
+    for full in [false, true] {
+        let memory = Memory::new(1, 1);
+        let (table, bank) = (memory.table(), memory.bank("a"));
+        let twice = numbers("1/m", 2);
+        let first = Charge::keyed(twice, bank, key(1));
+        assert_eq!(admitted(table, &first, NOW, 2), 2);
+        let taken = SLOTS as u64 - u64::from(!full);
+        for number in 0..taken {
+            let other = Charge::keyed(numbers("1/h", 1), bank, key(1_000 + number));
+            assert_eq!(admitted(table, &other, later(120), 1), 1);
+        }
+        // In debt until 120, refused until 60.
+        assert_eq!(admitted(table, &first, later(59), 5), 0, "full: {full}");
+        assert_eq!(admitted(table, &first, later(60), 5), 1, "full: {full}");
+    }
+}
+
+#[test]
+fn what_a_dead_process_left_unfinished_is_finished() {
+    let memory = Memory::new(1, 1);
+    let (table, bank) = (memory.table(), memory.bank("a"));
+    let (key_word, tat) = memory.slot(3);
+    key_word.store(1, Relaxed);
+    tat.store(CLAIMED | 5, Relaxed);
+    assert_eq!(admitted(table, &Charge::keyed(numbers("1/m", 2), bank, key(1)), NOW, 5), 2);
+    assert_eq!((key_word.load(Relaxed), tat.load(Relaxed)), (1, later(120).0), "in that slot");
+    assert_eq!(table.overflows(), 0);
+}
+
+#[test]
+fn what_a_dead_process_left_unfinished_is_room_where_there_is_no_other() {
+    let memory = Memory::new(1, 1);
+    let (table, bank) = (memory.table(), memory.bank("a"));
+    fill(&memory, bank);
+    let (key_word, tat) = memory.slot(3);
+    key_word.store(1, Relaxed);
+    tat.store(CLAIMED | 5, Relaxed);
+    assert_eq!(admitted(table, &Charge::keyed(numbers("1/m", 2), bank, key(2)), NOW, 5), 2);
+    assert_eq!((key_word.load(Relaxed), tat.load(Relaxed)), (2, later(120).0));
+    assert_eq!(table.overflows(), 0);
+}
+
+/// A process that still lives may own it, and write there whenever it wakes up.
+#[test]
+fn a_slot_whose_process_stopped_halfway_is_left_alone() {
+    let memory = Memory::new(1, 1);
+    let (table, bank) = (memory.table(), memory.bank("a"));
+    for slot in 0..SLOTS {
+        let (key_word, tat) = memory.slot(slot);
+        key_word.store(1 + slot as u64, Relaxed);
+        tat.store(MOVING | slot as u64, Relaxed);
+    }
+    let before: Vec<u64> = memory.group()[FIRST_SLOT..].iter().map(|word| word.load(Relaxed)).collect();
+    for number in 1..=9 {
+        assert_eq!(admitted(table, &Charge::keyed(numbers("1/m", 1), bank, key(number)), later(60 * number), 5), 1);
+    }
+    let after: Vec<u64> = memory.group()[FIRST_SLOT..].iter().map(|word| word.load(Relaxed)).collect();
+    assert_eq!(after, before);
+    assert_eq!(table.overflows(), 9);
+}
+
+/// Two claims of one key, both left unfinished: one bucket comes of them.
+#[test]
+fn two_unfinished_claims_of_one_key_become_one_bucket() {
+    for tats in [[CLAIMED | 1, CLAIMED | 2], [later(60).0, CLAIMED | 2], [CLAIMED | 1, later(60).0]] {
+        let memory = Memory::new(1, 1);
+        let (table, bank) = (memory.table(), memory.bank("a"));
+        for (slot, value) in tats.into_iter().enumerate() {
+            let (key_word, tat) = memory.slot(slot);
+            key_word.store(1, Relaxed);
+            tat.store(value, Relaxed);
+        }
+        let live = tats.iter().any(|&tat| tat < MOVING);
+        let charge = Charge::keyed(numbers("1/m", 2), bank, key(1));
+        assert_eq!(admitted(table, &charge, NOW, 5), if live { 1 } else { 2 }, "{tats:x?}");
+        assert_eq!(admitted(table, &charge, later(60), 5), 1, "{tats:x?}");
+    }
+}
+
+#[test]
+fn state_outlives_a_restart_that_adds_removes_and_reorders_limits() {
+    let memory = Memory::new(8, 16);
+    let numbers = numbers("1/h", 2);
+    let charge = |table: SlotTable<'_>, name: &str| {
+        let limit = LimitId::new(name);
+        let bank = table.assign(limit, NOW).unwrap();
+        let key = table.hasher(limit).part(Part::Subject, b"joe").finish();
+        [Charge::keyed(numbers, bank, key), Charge::shared(numbers, bank)]
+    };
+    for name in ["a", "b", "c"] {
+        for charge in charge(memory.table(), name) {
+            assert_eq!(admitted(memory.table(), &charge, NOW, 1), 1);
+        }
+    }
+    for order in [["d", "c", "a"], ["a", "e", "c"]] {
+        let table = memory.table();
+        table.begin_generation();
+        let charges = order.map(|name| (name, charge(table, name)));
+        for (name, [keyed, shared]) in charges {
+            let left = if matches!(name, "a" | "c") { 1 } else { 2 };
+            for mut one in [keyed, shared] {
+                table.test_all(std::slice::from_mut(&mut one), NOW);
+                assert_eq!(one.standing().remaining, left, "{name} in {order:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_impossible_debt_heals() {
+    let memory = Memory::new(1, 1);
+    let (table, bank) = (memory.table(), memory.bank("a"));
+    fill(&memory, bank);
+    let twice = numbers("1/m", 2);
+    let (key_word, tat) = memory.slot(6);
+    key_word.store(1, Relaxed);
+    tat.store(MOVING - 1, Relaxed);
+    assert_eq!(admitted(table, &Charge::keyed(twice, bank, key(1)), NOW, 5), 2, "as the key's own");
+    tat.store(MOVING - 1, Relaxed);
+    assert_eq!(admitted(table, &Charge::keyed(twice, bank, key(2)), NOW, 5), 2, "as room for another");
+    memory.group()[0].store(u64::MAX, Relaxed);
+    memory.group()[1].store(u64::MAX, Relaxed);
+    tat.store(0, Relaxed);
+    assert_eq!(admitted(table, &Charge::keyed(twice, bank, key(3)), NOW, 5), 2, "as the group's");
+}
+
+/// What each bucket must be, by the simplest means.
+#[derive(Clone, Default)]
+struct Model(HashMap<u64, u64>);
+
+impl Model {
+    fn charge_all(&mut self, keys: &[u64], now: MonoNanos, numbers: Numbers) -> bool {
+        let mut next = self.clone();
+        let admitted = keys.iter().all(|key| {
+            let tat = next.0.entry(*key).or_default();
+            gcra::test(*tat, now, numbers).map(|charged| *tat = charged).is_ok()
+        });
+        if admitted {
+            *self = next;
+        }
+        admitted
+    }
+}
+
+proptest! {
+    /// A list that names a bucket twice may pass the test and fail at the second charge: it is
+    /// then given back, to the last request.
+    #[test]
+    fn all_are_charged_or_none(
+        requests in prop::collection::vec((prop::collection::vec(0..8_u64, 0..5), 0..40_u64), 1..60),
+        burst in 1..5_u32,
+    ) {
+        let memory = Memory::new(1, 8);
+        let (table, bank) = (memory.table(), memory.bank("a"));
+        let numbers = numbers("1/m", burst);
+        // Key 0 is the bucket that everybody shares.
+        let charge = |key: &u64| match *key {
+            0 => Charge::shared(numbers, bank),
+            key => Charge::keyed(numbers, bank, KeyHash::from_halves(key << 61, key)),
+        };
+        let (mut model, mut now) = (Model::default(), NOW);
+        for (keys, seconds) in requests {
+            now.0 += seconds * SECOND;
+            let mut charges: Vec<_> = keys.iter().map(charge).collect();
+            let admitted = table.charge_all(&mut charges, now) == Outcome::Admitted;
+            prop_assert_eq!(admitted, model.charge_all(&keys, now, numbers));
+            for key in 0..8 {
+                let mut one = charge(&key);
+                table.test_all(std::slice::from_mut(&mut one), now);
+                let tat = model.0.get(&key).copied().unwrap_or_default();
+                prop_assert_eq!(one.standing().remaining, gcra::remaining(tat, now, numbers));
+            }
+        }
+        prop_assert_eq!(table.overflows(), 0);
+    }
+
+    /// Many keys in little memory: whoever is charged where, nobody gets more than his burst and rate.
+    #[test]
+    fn a_crowded_table_admits_nobody_too_often(
+        requests in prop::collection::vec((1..24_u64, 0..3 * SECOND), 1..400),
+        burst in 1..4_u32,
+    ) {
+        let memory = Memory::new(1, 2);
+        let (table, bank) = (memory.table(), memory.bank("a"));
+        let numbers = numbers("10/m", burst);
+        let (mut admitted, mut now) = (HashMap::<u64, Vec<u64>>::new(), NOW);
+        for (key, nanos) in requests {
+            now.0 += nanos;
+            let charge = Charge::keyed(numbers, bank, KeyHash::from_halves(key << 63, key));
+            if table.charge_all(&mut [charge], now) == Outcome::Admitted {
+                admitted.entry(key).or_default().push(now.0);
+            }
+        }
+        for times in admitted.values() {
+            for window in times.windows(burst as usize + 1) {
+                prop_assert!(window[burst as usize] - window[0] >= numbers.interval().get());
+            }
+        }
+    }
+
+    /// Whatever is in memory, an answer comes.
+    #[test]
+    fn garbage_neither_panics_nor_hangs(
+        words in prop::collection::vec(prop_oneof![
+            any::<u64>(),
+            0..8_u64,
+            (0..8_u64).prop_map(|low| MOVING | low),
+            (0..8_u64).prop_map(|low| CLAIMED | low),
+            (0..8_u64).prop_map(|low| NOW.0 + low),
+            Just(u64::MAX),
+        ], 32 + 4 * BLOCK),
+        now in prop_oneof![Just(0), Just(NOW.0), Just(u64::MAX), any::<u64>()],
+    ) {
+        let memory = Memory::new(2, 2);
+        let (table, a, b) = (memory.table(), memory.bank("a"), memory.bank("b"));
+        for (word, value) in memory.words.iter().zip(words) {
+            word.store(value, Relaxed);
+        }
+        let now = MonoNanos(now);
+        let _ = SlotTable::open(&memory.words, memory.geometry, now);
+        table.begin_generation();
+        let _ = table.assign(LimitId::new("c"), now);
+        let numbers = numbers("1/m", 2);
+        for number in 0..8 {
+            let mut charges = [
+                Charge::keyed(numbers, a, KeyHash::from_halves(number << 63, number)),
+                Charge::keyed(numbers, b, KeyHash::from_halves(number << 63, number)),
+                Charge::shared(numbers, b),
+            ];
+            let _ = table.charge_all(&mut charges, now);
+            let _ = table.charge_all(&mut charges[..1], now);
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Every interleaving of two processes on one group of the slot table, by the model checker loom.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p jwt-gate-core --release --test loom
+//! ```
+//!
+//! Each model says how many preemptions are tried; `LOOM_MAX_PREEMPTIONS` overrides it. A group has two slots here. Times are seconds of a clock that each process reads for itself.
+#![cfg(loom)]
+#![allow(clippy::unwrap_used, missing_docs)] // a test: a panic is a failure
+
+use std::sync::Arc;
+
+use jwt_gate_core::limit::{Bank, Charge, Geometry, KeyHash, LimitId, Numbers, Outcome, SlotTable};
+use jwt_gate_core::sync::AtomicU64;
+use jwt_gate_core::time::MonoNanos;
+use loom::thread;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// The memory of one server, with the bank of one limit.
+#[derive(Clone)]
+struct Memory {
+    words: Arc<Vec<AtomicU64>>,
+    geometry: Geometry,
+    bank: Bank,
+}
+
+impl Memory {
+    fn new() -> Self {
+        let geometry = Geometry::new(1, 1);
+        let words: Arc<Vec<_>> = Arc::new((0..geometry.words()).map(|_| AtomicU64::new(0)).collect());
+        let table = SlotTable::format(&words, geometry, [3, 5]).unwrap();
+        let bank = table.assign(LimitId::new("limit"), MonoNanos(0)).unwrap();
+        Self { words, geometry, bank }
+    }
+
+    fn all(&self, charges: &mut [Charge], now: u64) -> bool {
+        let now = MonoNanos(now * SECOND);
+        let table = SlotTable::open(&self.words, self.geometry, now).unwrap();
+        table.charge_all(charges, now) == Outcome::Admitted
+    }
+
+    fn one(&self, key: u64, numbers: Numbers, now: u64) -> u32 {
+        u32::from(self.all(&mut [self.keyed(key, numbers)], now))
+    }
+
+    fn keyed(&self, key: u64, numbers: Numbers) -> Charge {
+        Charge::keyed(numbers, self.bank, KeyHash::from_halves(0, key))
+    }
+
+    fn shared(&self, numbers: Numbers) -> Charge {
+        Charge::shared(numbers, self.bank)
+    }
+
+    fn spawn<T: 'static>(&self, process: impl FnOnce(&Self) -> T + 'static) -> thread::JoinHandle<T> {
+        let memory = self.clone();
+        thread::spawn(move || process(&memory))
+    }
+}
+
+fn numbers(rate: &str, burst: u32) -> Numbers {
+    Numbers::new(rate.parse().unwrap(), Some(burst)).unwrap()
+}
+
+/// Runs `model` in every way that two processes can interleave with so many preemptions.
+fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let runs = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counter = runs.clone();
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(preemptions);
+    builder.check(move || {
+        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        model();
+    });
+    let runs = runs.load(std::sync::atomic::Ordering::Relaxed);
+    println!("{runs} interleavings");
+    // Else loom has not seen that the processes meet.
+    assert!(runs > 10);
+}
+
+const A: u64 = 0xa;
+const B: u64 = 0xb;
+const C: u64 = 0xc;
+const D: u64 = 0xd;
+
+#[test]
+fn a_new_key_gets_one_bucket() {
+    explore(3, || {
+        let memory = Memory::new();
+        let twice = numbers("1/h", 2);
+        let other = memory.spawn(move |memory| memory.one(A, twice, 100));
+        let admitted = memory.one(A, twice, 100) + other.join().unwrap();
+        assert_eq!(admitted, 2);
+        assert_eq!(memory.one(A, twice, 101), 0);
+    });
+}
+
+/// The only slot that can be had goes from A to B while A is charged by a process whose clock says less.
+#[test]
+fn a_slot_changes_hands_while_its_old_key_is_charged() {
+    explore(3, || {
+        let memory = Memory::new();
+        let once = numbers("1/m", 1);
+        assert_eq!(memory.one(A, once, 10), 1);
+        assert_eq!(memory.one(C, numbers("1/h", 1), 10), 1);
+        // A is at rest from 70 on.
+        let other = memory.spawn(move |memory| memory.one(B, once, 70));
+        let early = memory.one(A, once, 69);
+        let b = other.join().unwrap();
+        assert_eq!(early, 0, "A is refused up to 70, with slot or without");
+        assert_eq!(b, 1);
+        assert_eq!(memory.one(B, once, 71), 0);
+    });
+}
+
+#[test]
+fn a_slot_changes_hands_or_is_charged() {
+    explore(3, || {
+        let memory = Memory::new();
+        let once = numbers("1/m", 1);
+        assert_eq!(memory.one(A, once, 10), 1);
+        assert_eq!(memory.one(C, numbers("1/h", 1), 10), 1);
+        let other = memory.spawn(move |memory| memory.one(B, once, 70));
+        let a = memory.one(A, once, 70);
+        let b = other.join().unwrap();
+        share_what_there_is(&memory, a, b);
+    });
+}
+
+/// One has the slot, and the other the limit's overflow bucket; or the other was first, and its charge there counts
+/// against the one as well.
+fn share_what_there_is(memory: &Memory, a: u32, b: u32) {
+    let once = numbers("1/m", 1);
+    assert!(a + b >= 1);
+    assert!(a + memory.one(A, once, 71) <= 1);
+    assert!(b + memory.one(B, once, 71) <= 1);
+}
+
+/// Two keys that are new want the only slot at rest.
+#[test]
+fn two_keys_want_one_slot() {
+    explore(3, || {
+        let memory = Memory::new();
+        let once = numbers("1/m", 1);
+        assert_eq!(memory.one(C, numbers("1/h", 1), 10), 1);
+        let other = memory.spawn(move |memory| memory.one(B, once, 70));
+        let a = memory.one(A, once, 70);
+        let b = other.join().unwrap();
+        share_what_there_is(&memory, a, b);
+    });
+}
+
+/// One process sees no room for A yet and charges the overflow bucket, the other one sees room.
+#[test]
+fn overflow_and_slot_together_admit_no_more_than_one_bucket() {
+    explore(3, || {
+        let memory = Memory::new();
+        let once = numbers("1/m", 1);
+        assert_eq!(memory.one(B, once, 10), 1);
+        assert_eq!(memory.one(C, numbers("1/h", 1), 10), 1);
+        let other = memory.spawn(move |memory| memory.one(A, once, 70));
+        let overflow = memory.one(A, once, 69);
+        let slot = other.join().unwrap();
+        assert!(overflow + slot <= 1);
+        // Where both were refused, nothing is missing.
+        assert_eq!(overflow + slot + memory.one(A, once, 71), 1);
+    });
+}
+
+/// One process takes the only room for A; the other one, also for A, finds none meanwhile. What it charges to the
+/// overflow bucket then may count against A's slot as well.
+#[test]
+fn room_on_the_move_is_no_second_bucket() {
+    explore(3, || {
+        let memory = Memory::new();
+        let twice = numbers("1/h", 2);
+        assert_eq!(memory.one(C, twice, 100), 1);
+        let other = memory.spawn(move |memory| memory.one(A, twice, 100));
+        let admitted = memory.one(A, twice, 100) + other.join().unwrap();
+        assert!(admitted >= 1);
+        let more: u32 = (0..3).map(|_| memory.one(A, twice, 101)).sum();
+        assert!(admitted + more <= 2);
+    });
+}
+
+#[test]
+fn a_shared_bucket_is_charged_once_a_request() {
+    explore(3, || {
+        let memory = Memory::new();
+        let twice = numbers("1/h", 2);
+        let other = memory.spawn(move |memory| u32::from(memory.all(&mut [memory.shared(twice)], 100)));
+        let admitted = u32::from(memory.all(&mut [memory.shared(twice)], 100)) + other.join().unwrap();
+        assert_eq!(admitted, 2);
+        assert!(!memory.all(&mut [memory.shared(twice)], 101));
+    });
+}
+
+/// While one process charges the overflow bucket for A, A gets a slot from others, uses it up and loses it.
+#[test]
+fn a_key_that_came_and_went_is_not_overlooked() {
+    explore(2, || {
+        let memory = Memory::new();
+        let once = numbers("1/m", 1);
+        assert_eq!(memory.one(B, once, 10), 1);
+        assert_eq!(memory.one(C, numbers("1/h", 1), 10), 1);
+        let others = memory.spawn(move |memory| {
+            let slot = memory.one(A, once, 70);
+            memory.one(D, once, 130);
+            slot
+        });
+        let overflow = memory.one(A, once, 69);
+        assert!(overflow + others.join().unwrap() <= 1);
+    });
+}
+
+/// B takes the slot of A at the very moment at which A is at rest, and gives its charge back, which leaves what A
+/// had left.
+#[test]
+fn a_charge_on_a_slot_that_looks_the_same_is_made_again() {
+    explore(3, || {
+        let memory = Memory::new();
+        let once = numbers("1/m", 1);
+        assert_eq!(memory.one(A, once, 10), 1);
+        assert_eq!(memory.one(C, numbers("1/h", 1), 10), 1);
+        // Refused by itself the second time.
+        let other = memory.spawn(move |memory| memory.all(&mut [memory.keyed(B, once), memory.keyed(B, once)], 70));
+        let a = memory.one(A, once, 70);
+        assert!(!other.join().unwrap());
+        assert!(a + memory.one(A, once, 71) <= 1);
+    });
+}
+
+#[test]
+fn all_are_charged_or_none() {
+    explore(3, || {
+        let memory = Memory::new();
+        let once = numbers("1/h", 1);
+        // Both keys have their slots, so that the model is about charging alone.
+        assert_eq!((memory.one(A, once, 10), memory.one(B, once, 10)), (1, 1));
+        let pair = move |memory: &Memory, first, second| {
+            memory.all(&mut [memory.keyed(first, once), memory.keyed(second, once)], 5_000)
+        };
+        let other = memory.spawn(move |memory| pair(memory, B, A));
+        let admitted = u32::from(pair(&memory, A, B)) + u32::from(other.join().unwrap());
+        assert!(admitted <= 1);
+        // Where none was admitted, nothing is missing.
+        let left = [memory.one(A, once, 5_000), memory.one(B, once, 5_000)];
+        assert_eq!(left, [1 - admitted; 2]);
+    });
+}
+
+/// A charge is given back while another process charges the same bucket.
+#[test]
+fn what_is_given_back_is_what_was_charged() {
+    explore(3, || {
+        let memory = Memory::new();
+        let (once, thrice) = (numbers("1/h", 1), numbers("1/h", 3));
+        assert_eq!((memory.one(A, thrice, 10), memory.one(B, once, 10)), (1, 1));
+        let both = move |memory: &Memory| {
+            memory.all(&mut [memory.keyed(A, thrice), memory.keyed(B, once), memory.shared(thrice)], 50_000)
+        };
+        let other = memory.spawn(move |memory| both(memory));
+        let admitted = u32::from(both(&memory)) + u32::from(other.join().unwrap());
+        assert_eq!(admitted, 1);
+        let left: u32 = (0..4).map(|_| memory.one(A, thrice, 50_000)).sum();
+        assert_eq!(left, 2);
+        let left = (0..4).filter(|_| memory.all(&mut [memory.shared(thrice)], 50_000)).count();
+        assert_eq!(left, 2);
+    });
+}
