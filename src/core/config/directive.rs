@@ -1,0 +1,160 @@
+//! The directives that exist. httpd's command table, `reference.conf` and the README are made or checked
+//! from this list.
+
+use std::ffi::CStr;
+
+/// Where a directive may stand.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Context {
+    /// Once for the whole server, outside of every section.
+    Global,
+    /// Server config and `<VirtualHost>`.
+    Server,
+    /// Also `<Location>`, `<LocationMatch>`, `<Proxy>`, `<Directory>`, `<If>`.
+    Directory,
+}
+
+/// Which directive; the parsers are chosen by it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[allow(missing_docs)] // each is described by its row of the table
+pub enum Directive {
+    Gate,
+    AddressPrefix,
+    Allow,
+    Credentials,
+    Deny,
+    ErrorBody,
+    Forward,
+    ForwardCredentials,
+    Issuer,
+    Issuers,
+    Limit,
+    LimitHeaders,
+    Network,
+    Realm,
+    SharedMemory,
+    Token,
+    TokenCache,
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Which one.
+    pub directive: Directive,
+    /// Its name; httpd ignores case.
+    pub name: &'static CStr,
+    /// Where it may stand.
+    pub context: Context,
+    /// One line for `httpd -L`.
+    pub help: &'static CStr,
+}
+
+const fn row(directive: Directive, name: &'static CStr, context: Context, help: &'static CStr) -> Row {
+    Row { directive, name, context, help }
+}
+
+/// All directives.
+pub const DIRECTIVES: [Row; 17] = [
+    row(Directive::Gate, c"JwtGate", Context::Directory, c"`on` or `off`: whether requests are decided here"),
+    row(
+        Directive::AddressPrefix,
+        c"JwtGateAddressPrefix",
+        Context::Server,
+        c"V4 V6: how many leading bits of an address count as one client in limits",
+    ),
+    row(
+        Directive::Allow,
+        c"JwtGateAllow",
+        Context::Directory,
+        c"[peer:]CIDR or [peer:]@NETWORK ...: addresses that may connect; or `none`",
+    ),
+    row(
+        Directive::Credentials,
+        c"JwtGateCredentials",
+        Context::Directory,
+        c"`bearer`, `header:NAME`, `cookie:NAME`, `query:NAME` ...: where the token is looked for",
+    ),
+    row(
+        Directive::Deny,
+        c"JwtGateDeny",
+        Context::Directory,
+        c"[peer:]CIDR or [peer:]@NETWORK ...: addresses that may not connect; or `none`",
+    ),
+    row(
+        Directive::ErrorBody,
+        c"JwtGateErrorBody",
+        Context::Directory,
+        c"`problem` (RFC 9457 JSON) or `httpd` (the server's own page)",
+    ),
+    row(
+        Directive::Forward,
+        c"JwtGateForward",
+        Context::Directory,
+        c"HEADER VALUE: a header with a part of the identity for the application; or `none`",
+    ),
+    row(
+        Directive::ForwardCredentials,
+        c"JwtGateForwardCredentials",
+        Context::Directory,
+        c"`on` or `off`: whether the application receives the credential itself",
+    ),
+    row(
+        Directive::Issuer,
+        c"JwtGateIssuer",
+        Context::Server,
+        c"NAME ISSUER audience=A,... and jwks=file:PATH, pem=PATH,... or secret=PATH,...: an issuer and its keys",
+    ),
+    row(Directive::Issuers, c"JwtGateIssuers", Context::Directory, c"NAME ...: issuers accepted here"),
+    row(
+        Directive::Limit,
+        c"JwtGateLimit",
+        Context::Directory,
+        c"NAME key=KEY rate=RATE [burst=N] [exempt=@NETWORK]: a rate limit; or `none`",
+    ),
+    row(
+        Directive::LimitHeaders,
+        c"JwtGateLimitHeaders",
+        Context::Directory,
+        c"`on` or `off`: RateLimit and RateLimit-Policy on answers",
+    ),
+    row(
+        Directive::Network,
+        c"JwtGateNetwork",
+        Context::Server,
+        c"NAME CIDR ... or NAME file=PATH [format=cidr]: a named set of addresses",
+    ),
+    row(Directive::Realm, c"JwtGateRealm", Context::Directory, c"TEXT: realm of the WWW-Authenticate challenge"),
+    row(
+        Directive::SharedMemory,
+        c"JwtGateSharedMemory",
+        Context::Global,
+        c"SIZE of the memory in which limits are kept, like 16M",
+    ),
+    row(
+        Directive::Token,
+        c"JwtGateToken",
+        Context::Directory,
+        c"`required`, `optional` or `none`: whether a token is asked for",
+    ),
+    row(
+        Directive::TokenCache,
+        c"JwtGateTokenCache",
+        Context::Server,
+        c"ENTRIES: verified tokens remembered by each child process; 0 turns it off",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_directive_has_one_row() {
+        for (at, row) in DIRECTIVES.iter().enumerate() {
+            assert_eq!(DIRECTIVES.iter().filter(|r| r.directive == row.directive).count(), 1, "{:?}", row.name);
+            assert_eq!(DIRECTIVES.iter().position(|r| r.name == row.name), Some(at));
+            assert!(row.name.to_bytes().starts_with(b"JwtGate"));
+        }
+    }
+}

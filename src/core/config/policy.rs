@@ -1,0 +1,309 @@
+//! The finished policy of a request: sections merged, names looked up, defaults put in. Made once for each
+//! combination of sections that occurs, then shared.
+
+use std::sync::Arc;
+
+use super::address::{Addresses, Item};
+use super::credentials::{Source, TokenMode};
+use super::forward::ForwardDef;
+use super::limit::LimitDef;
+use super::section::{ErrorBody, Inherited, Mode, Section};
+use super::server::ServerTables;
+use crate::limit::Buckets;
+use crate::net::address::{AddressPrefix, Cidr};
+use crate::net::network::NetworkSet;
+use crate::net::rules::{AddressRule, AddressRules};
+use crate::token::issuer::IssuerSet;
+
+/// What applies to a request.
+#[derive(Debug)]
+pub struct Policy {
+    /// Whether the gate decides at all.
+    pub mode: Mode,
+    /// Who may connect.
+    pub addresses: AddressRules,
+    /// Limits that are tested before the token is looked at.
+    pub early_limits: Vec<Limit>,
+    /// Whether a token is asked for.
+    pub token: TokenMode,
+    /// Where it is looked for.
+    pub credentials: Vec<Source>,
+    /// Whose tokens are accepted.
+    pub issuers: IssuerSet,
+    /// Limits that need the identity.
+    pub late_limits: Vec<Limit>,
+    /// How addresses are grouped in limits.
+    pub prefix: AddressPrefix,
+    /// Whether answers carry RateLimit fields.
+    pub limit_headers: bool,
+    /// What the application is told.
+    pub forward: Vec<Arc<ForwardDef>>,
+    /// Whether the application receives the credential.
+    pub forward_credentials: bool,
+    /// Realm of the challenge.
+    pub realm: String,
+    /// The body of a refusal.
+    pub error_body: ErrorBody,
+}
+
+/// A limit that applies.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    /// What was configured.
+    pub def: Arc<LimitDef>,
+    /// Where it is counted.
+    pub buckets: Arc<Buckets>,
+    /// Whose clients are not counted.
+    pub exempt: Option<Arc<NetworkSet>>,
+}
+
+/// Realm of the challenge where nothing else is said.
+const DEFAULT_REALM: &str = "api";
+
+impl Policy {
+    /// Merges `sections` (outermost first) and resolves names with the server's tables. `buckets` tells
+    /// where a limit is counted.
+    ///
+    /// # Errors
+    /// Text for the administrator: a name that is not defined, or issuers that cannot be accepted together.
+    /// The check of the configuration finds nearly all of these; what it cannot see (sections that meet only
+    /// in some requests) is found here, and the request is refused.
+    pub fn resolve(
+        sections: &[&Section],
+        tables: &ServerTables,
+        buckets: impl Fn(&Arc<LimitDef>) -> Option<Arc<Buckets>>,
+    ) -> Result<Self, String> {
+        let mode = last(sections, |s| s.mode).unwrap_or(Mode::Off);
+        let (mut early_limits, mut late_limits) = (Vec::new(), Vec::new());
+        for def in limits(sections) {
+            let exempt = def.exempt.as_ref().map(|name| network(tables, name, &[])).transpose()?;
+            let buckets = buckets(&def).ok_or_else(|| format!("the limit `{}` has no place", def.name))?;
+            let limit = Limit { buckets, exempt, def };
+            if limit.def.needs_identity() { late_limits.push(limit) } else { early_limits.push(limit) }
+        }
+        // What is off accepts nobody and needs no issuers.
+        let issuers = match mode {
+            Mode::Off => IssuerSet::default(),
+            Mode::On => tables.accepted(last(sections, |s| s.issuers.as_deref()))?,
+        };
+        let allow = last(sections, |s| s.allow.as_deref()).unwrap_or_default();
+        let deny = added(sections, |s| &s.deny);
+        Ok(Self {
+            mode,
+            addresses: AddressRules { allow: rules(tables, allow, &[])?, deny: rules(tables, deny, &EVERYBODY)? },
+            early_limits,
+            token: last(sections, |s| s.token).unwrap_or(TokenMode::Required),
+            credentials: last(sections, |s| s.credentials.clone()).unwrap_or_else(|| vec![Source::Bearer]),
+            issuers,
+            late_limits,
+            prefix: tables.prefix,
+            limit_headers: last(sections, |s| s.limit_headers).unwrap_or(true),
+            forward: forwards(sections),
+            forward_credentials: last(sections, |s| s.forward_credentials).unwrap_or(true),
+            realm: last(sections, |s| s.realm.clone()).unwrap_or_else(|| DEFAULT_REALM.to_owned()),
+            error_body: last(sections, |s| s.error_body).unwrap_or(ErrorBody::Problem),
+        })
+    }
+}
+
+/// What the innermost section says that says anything.
+fn last<'s, T>(sections: &[&'s Section], setting: impl Fn(&'s Section) -> Option<T>) -> Option<T> {
+    sections.iter().rev().find_map(|section| setting(section))
+}
+
+/// What all sections add, from the last that dropped what it inherited.
+fn added<'s, T: 's>(
+    sections: &[&'s Section],
+    list: impl Fn(&'s Section) -> &'s Inherited<T>,
+) -> impl Iterator<Item = &'s T> {
+    let first = sections.iter().rposition(|section| list(section).cleared).unwrap_or(0);
+    let lists: Vec<_> = sections[first..].iter().map(|section| list(section)).collect();
+    lists.into_iter().flat_map(|list| &list.items)
+}
+
+/// A limit that several sections name is one limit.
+fn limits(sections: &[&Section]) -> Vec<Arc<LimitDef>> {
+    let mut limits: Vec<Arc<LimitDef>> = Vec::new();
+    for (_, def) in added(sections, |s| &s.limits) {
+        if !limits.iter().any(|known| known.name == def.name) {
+            limits.push(Arc::clone(def));
+        }
+    }
+    limits
+}
+
+/// The innermost section decides what a header holds.
+fn forwards(sections: &[&Section]) -> Vec<Arc<ForwardDef>> {
+    let mut forwards: Vec<Arc<ForwardDef>> = Vec::new();
+    for def in added(sections, |s| &s.forward) {
+        let same = |known: &Arc<ForwardDef>| {
+            crate::forward::same_name(known.header.as_str().as_bytes(), def.header.as_str().as_bytes())
+        };
+        forwards.retain(|known| !same(known));
+        forwards.push(Arc::clone(def));
+    }
+    forwards
+}
+
+/// What a Deny means by a network that could not be read; an Allow or an exemption means nobody.
+const EVERYBODY: [&str; 2] = ["0.0.0.0/0", "::/0"];
+
+/// One rule for all networks that are written out, and one for each that has a name.
+fn rules<'i>(
+    tables: &ServerTables,
+    items: impl IntoIterator<Item = &'i Item>,
+    unread: &[&str],
+) -> Result<Vec<AddressRule>, String> {
+    let (mut rules, mut written): (Vec<AddressRule>, [Vec<Cidr>; 2]) = (Vec::new(), Default::default());
+    for item in items {
+        match &item.addresses {
+            Addresses::Cidr(cidr) => written[usize::from(item.peer)].push(*cidr),
+            Addresses::Named(name) => rules.push(AddressRule { peer: item.peer, set: network(tables, name, unread)? }),
+        }
+    }
+    for (peer, cidrs) in [false, true].into_iter().zip(written) {
+        if !cidrs.is_empty() {
+            rules.push(AddressRule { peer, set: Arc::new(cidrs.into_iter().collect()) });
+        }
+    }
+    Ok(rules)
+}
+
+/// A network by name; `unread` stands for one whose file could never be read.
+fn network(tables: &ServerTables, name: &str, unread: &[&str]) -> Result<Arc<NetworkSet>, String> {
+    let network = tables.networks.get(name).ok_or_else(|| format!("the network `@{name}` is not defined"))?;
+    Ok(network
+        .clone()
+        .unwrap_or_else(|| Arc::new(unread.iter().filter_map(|cidr| cidr.parse::<Cidr>().ok()).collect())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{address, credentials, forward, limit};
+    use crate::limit::Geometry;
+    use crate::limit::SlotTable;
+    use crate::sync::AtomicU64;
+    use crate::time::MonoNanos;
+
+    fn section(build: impl FnOnce(&mut Section)) -> Section {
+        let mut section = Section::default();
+        build(&mut section);
+        section
+    }
+
+    fn resolve(sections: &[&Section]) -> Policy {
+        Policy::resolve(sections, &ServerTables::default(), |def| Some(buckets(def))).unwrap()
+    }
+
+    fn buckets(def: &Arc<LimitDef>) -> Arc<Buckets> {
+        let geometry = Geometry::new(4, 1);
+        let words: Vec<AtomicU64> = (0..geometry.words()).map(|_| AtomicU64::new(0)).collect();
+        let table = SlotTable::format(&words, geometry, [1, 2]).unwrap();
+        Arc::new(Buckets::reserve(table, def, [], MonoNanos(1)).unwrap())
+    }
+
+    fn permits(policy: &Policy, client: &str) -> bool {
+        policy.addresses.permits(client.parse().unwrap(), "127.0.0.1".parse().unwrap())
+    }
+
+    fn items(words: &[&str]) -> Vec<address::Item> {
+        address::parse(words).unwrap().unwrap()
+    }
+
+    #[test]
+    fn defaults() {
+        let policy = resolve(&[]);
+        assert_eq!(
+            (policy.mode, policy.token, policy.error_body),
+            (Mode::Off, TokenMode::Required, ErrorBody::Problem)
+        );
+        assert_eq!((policy.credentials, policy.realm.as_str()), (vec![Source::Bearer], "api"));
+        assert!(policy.limit_headers && policy.forward_credentials && policy.forward.is_empty());
+    }
+
+    #[test]
+    fn the_innermost_word_counts_and_unset_is_not_the_default() {
+        let outer = section(|s| {
+            s.mode = Some(Mode::On);
+            s.token = Some(TokenMode::None);
+            s.realm = Some("outer".to_owned());
+            s.credentials = Some(credentials::parse(&["query:t"]).unwrap());
+        });
+        let inner = section(|s| s.token = Some(TokenMode::Optional));
+        let policy = resolve(&[&outer, &inner]);
+        assert_eq!((policy.mode, policy.token, policy.realm.as_str()), (Mode::On, TokenMode::Optional, "outer"));
+        assert_eq!(policy.credentials, [Source::Query("t".into())]);
+    }
+
+    #[test]
+    fn an_own_allow_replaces_and_deny_adds_up() {
+        let outer = section(|s| {
+            s.allow = Some(items(&["10.0.0.0/8"]));
+            s.deny.add(Some(items(&["10.6.0.0/16"])));
+        });
+        let inner = section(|s| {
+            s.allow = Some(items(&["192.168.0.0/16", "10.0.0.0/9"]));
+            s.deny.add(Some(items(&["10.7.0.0/16"])));
+        });
+        let policy = resolve(&[&outer, &inner]);
+        let answers = ["10.1.0.1", "10.200.0.1", "192.168.0.1", "10.6.0.1", "10.7.0.1"].map(|a| permits(&policy, a));
+        assert_eq!(answers, [true, false, true, false, false]);
+        let open = section(|s| {
+            s.allow = Some(Vec::new());
+            s.deny.add(None);
+        });
+        assert!(permits(&resolve(&[&outer, &inner, &open]), "10.7.0.1"));
+        assert!(permits(&resolve(&[&outer, &open]), "8.8.8.8"));
+    }
+
+    #[test]
+    fn limits_add_up_until_dropped() {
+        let def = |name: &str| Arc::new(limit::parse(&[name, "key=address", "rate=1/s"]).unwrap().unwrap());
+        let with =
+            |names: &[&str]| section(|s| s.limits.items.extend(names.iter().map(|n| (Default::default(), def(n)))));
+        let names = |sections: &[&Section]| {
+            resolve(sections).early_limits.iter().map(|l| l.def.name.clone()).collect::<Vec<_>>()
+        };
+        let (a, b) = (with(&["a"]), with(&["b", "a"]));
+        assert_eq!(names(&[&a, &b]), ["a", "b"]);
+        let mut fresh = with(&["c"]);
+        fresh.limits.cleared = true;
+        assert_eq!(names(&[&a, &b, &fresh]), ["c"]);
+    }
+
+    #[test]
+    fn the_innermost_forward_of_a_header_counts_whatever_its_spelling() {
+        let with = |header: &str, value: &str| {
+            let def = forward::parse(&[header, value], |_| Err(String::new())).unwrap().unwrap();
+            section(|s| s.forward.items.push(Arc::new(def)))
+        };
+        let (outer, inner) = (with("X-User", "subject"), with("x_user", "client"));
+        let policy = resolve(&[&outer, &inner]);
+        assert_eq!(policy.forward.len(), 1);
+        assert!(matches!(policy.forward[0].value, forward::ForwardValue::Client));
+    }
+
+    #[test]
+    fn a_network_that_was_never_read_lets_nobody_in() {
+        let mut tables = ServerTables::default();
+        tables.networks.insert("lost".to_owned(), None);
+        let allow = section(|s| s.allow = Some(items(&["@lost"])));
+        let deny = section(|s| s.deny.add(Some(items(&["@lost"]))));
+        for section in [&allow, &deny] {
+            let policy = Policy::resolve(&[section], &tables, |def| Some(buckets(def))).unwrap();
+            assert!(!permits(&policy, "10.0.0.1") && !permits(&policy, "2001:db8::1"));
+        }
+    }
+
+    #[test]
+    fn what_is_not_defined_is_not_let_in() {
+        let unknown = section(|s| s.allow = Some(items(&["@office"])));
+        assert!(Policy::resolve(&[&unknown], &ServerTables::default(), |def| Some(buckets(def))).is_err());
+        let issuer = section(|s| {
+            s.mode = Some(Mode::On);
+            s.issuers = Some(vec!["login".to_owned()]);
+        });
+        assert!(Policy::resolve(&[&issuer], &ServerTables::default(), |def| Some(buckets(def))).is_err());
+    }
+}

@@ -1,0 +1,133 @@
+//! What one server (the main one or a `<VirtualHost>`) said, and the tables that come of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::issuer::IssuerDef;
+use super::network::NetworkDef;
+use super::section::{Origin, Section};
+use crate::net::address::AddressPrefix;
+use crate::net::network::NetworkSet;
+use crate::token::issuer::{Issuer, IssuerSet};
+
+/// What one server said.
+#[derive(Clone, Debug, Default)]
+pub struct ServerSettings {
+    /// `JwtGateIssuer`.
+    pub issuers: Vec<(Origin, Arc<IssuerDef>)>,
+    /// `JwtGateNetwork`.
+    pub networks: Vec<(Origin, Arc<NetworkDef>)>,
+    /// `JwtGateAddressPrefix`.
+    pub prefix: Option<AddressPrefix>,
+    /// `JwtGateTokenCache`.
+    pub token_cache: Option<usize>,
+    /// `JwtGateSharedMemory`, in bytes.
+    pub shared_memory: Option<u64>,
+}
+
+impl ServerSettings {
+    /// Adds an issuer.
+    ///
+    /// # Errors
+    /// Text for the administrator if the name is taken in this server.
+    pub fn add_issuer(&mut self, origin: Origin, issuer: IssuerDef) -> Result<(), String> {
+        if let Some((first, _)) = self.issuers.iter().find(|(_, known)| known.name == issuer.name) {
+            return Err(format!("the issuer `{}` is defined already in {first}: give it another name", issuer.name));
+        }
+        self.issuers.push((origin, Arc::new(issuer)));
+        Ok(())
+    }
+
+    /// Adds a network.
+    ///
+    /// # Errors
+    /// Text for the administrator if the name is taken in this server.
+    pub fn add_network(&mut self, origin: Origin, network: NetworkDef) -> Result<(), String> {
+        if let Some((first, _)) = self.networks.iter().find(|(_, known)| known.name == network.name) {
+            return Err(format!("the network `{}` is defined already in {first}: give it another name", network.name));
+        }
+        self.networks.push((origin, Arc::new(network)));
+        Ok(())
+    }
+
+    /// A virtual host on top of the main server: it knows the issuers and networks of both; its own
+    /// take the place of those with the same name.
+    #[must_use]
+    pub fn merge(&self, host: &Self) -> Self {
+        fn names<T>(
+            base: &[(Origin, Arc<T>)],
+            own: &[(Origin, Arc<T>)],
+            name: fn(&T) -> &str,
+        ) -> Vec<(Origin, Arc<T>)> {
+            let inherited = base.iter().filter(|(_, b)| !own.iter().any(|(_, o)| name(o) == name(b)));
+            inherited.chain(own).cloned().collect()
+        }
+        Self {
+            issuers: names(&self.issuers, &host.issuers, |i| &i.name),
+            networks: names(&self.networks, &host.networks, |n| &n.name),
+            prefix: host.prefix.or(self.prefix),
+            token_cache: host.token_cache.or(self.token_cache),
+            shared_memory: self.shared_memory,
+        }
+    }
+}
+
+/// `JwtGateTokenCache`: entries that a child process remembers where nothing else is said.
+pub const DEFAULT_TOKEN_CACHE: usize = 4096;
+/// `JwtGateTokenCache`: more than a million tokens are no longer a cache.
+pub const MAX_TOKEN_CACHE: usize = 1 << 20;
+/// `JwtGateSharedMemory`: bytes, where nothing else is said.
+pub const DEFAULT_SHARED_MEMORY: u64 = 16 << 20;
+
+/// A server's issuers and networks, loaded.
+#[derive(Debug, Default)]
+pub struct ServerTables {
+    /// In the order of the configuration.
+    pub issuers: Vec<Arc<Issuer>>,
+    /// By name; `None` if its file could never be read.
+    pub networks: HashMap<String, Option<Arc<NetworkSet>>>,
+    /// How addresses are grouped in limits.
+    pub prefix: AddressPrefix,
+}
+
+impl ServerTables {
+    /// The issuers that a section accepts: those named, or all.
+    ///
+    /// # Errors
+    /// Text for the administrator: a name that is not defined, or two issuers with one `iss`.
+    pub fn accepted(&self, names: Option<&[String]>) -> Result<IssuerSet, String> {
+        let chosen = match names {
+            None => self.issuers.clone(),
+            Some(names) => names
+                .iter()
+                .map(|name| {
+                    self.issuers.iter().find(|issuer| issuer.name == *name).cloned().ok_or_else(|| {
+                        format!("the issuer `{name}` is not defined in this server: add `JwtGateIssuer {name} ...`")
+                    })
+                })
+                .collect::<Result<_, _>>()?,
+        };
+        IssuerSet::new(chosen)
+    }
+
+    /// Checks the names that a section uses.
+    ///
+    /// # Errors
+    /// Text for the administrator.
+    pub fn check(&self, section: &Section) -> Result<(), String> {
+        let known = |(_, name): &(&str, &str)| self.networks.contains_key(*name);
+        if let Some((directive, name)) = section.network_names().find(|network| !known(network)) {
+            return Err(format!(
+                "{directive} names the network `@{name}`, which is not defined in this server: \
+                 add `JwtGateNetwork {name} ...`"
+            ));
+        }
+        match &section.issuers {
+            Some(names) => {
+                let wrong = |why| format!("JwtGateIssuers {}: {why}", names.join(" "));
+                self.accepted(Some(names)).map(drop).map_err(wrong)
+            }
+            None => Ok(()),
+        }
+    }
+}
