@@ -1,0 +1,694 @@
+//! The start-up audit, on configurations written as an administrator writes them. Every finding has
+//! neighbours: configurations that differ by little and are right.
+
+use jwt_gate_core::config::audit::{Finding, Node, Severity, audit};
+
+/// Splits a configuration as httpd does. Line numbers count from 1, after the leading line break.
+fn tree(text: &str) -> Vec<Node> {
+    let mut open = vec![Node::default()];
+    for (line, number) in text.lines().map(str::trim).zip(0..) {
+        if line.is_empty() {
+            continue;
+        }
+        if line.starts_with("</") {
+            let closed = open.pop().expect("an open section");
+            open.last_mut().expect("the whole configuration").children.push(closed);
+            continue;
+        }
+        let (name, args) = line.split_once(' ').unwrap_or((line, ""));
+        let node = Node {
+            name: name.trim_end_matches('>').to_owned(),
+            args: args.to_owned(),
+            file: "site.conf".to_owned(),
+            line: number,
+            children: Vec::new(),
+        };
+        if name.starts_with('<') {
+            open.push(node);
+        } else {
+            open.last_mut().expect("the whole configuration").children.push(node);
+        }
+    }
+    assert_eq!(open.len(), 1, "all sections are closed: {text}");
+    open.remove(0).children
+}
+
+fn findings(text: &str) -> Vec<Finding> {
+    audit(&tree(text))
+}
+
+/// Asserts which findings there are, as id and line.
+#[track_caller]
+fn expect(text: &str, expected: &[(&str, u32)]) {
+    let found = findings(text);
+    let found: Vec<_> = found.iter().map(|f| (f.id, f.line)).collect();
+    assert_eq!(found, expected, "{text}");
+}
+
+const SATISFY: &str = "JG2101";
+const DIRECTORY: &str = "JG2102";
+const PART: &str = "JG2103";
+const CACHE: &str = "JG2104";
+const REMOTE_IP: &str = "JG2105";
+
+#[test]
+fn an_empty_configuration_is_right() {
+    assert_eq!(audit(&[]), []);
+}
+
+#[test]
+fn without_a_gate_there_is_nothing_to_get_around() {
+    expect(
+        "
+        RemoteIPHeader X-Forwarded-For
+        CacheEnable disk /
+        MergeSlashes Off
+        ProxyPass / http://127.0.0.1:8000/ nocanon
+        <Location /x>
+            JwtGate off
+            Satisfy Any
+        </Location>
+        <Directory /srv>
+            JwtGate OFF
+        </Directory>",
+        &[],
+    );
+}
+
+#[test]
+fn satisfy_any_beside_a_gate() {
+    for mode in ["on", "dry-run", "On", "\"on\""] {
+        expect(&format!("\n<Location \"/x\">\nJwtGate {mode}\nsatisfy any\n</Location>"), &[(SATISFY, 3)]);
+    }
+    expect("\n<Location /x>\nJwtGate off\nSatisfy Any\n</Location>", &[]);
+    expect("\n<Location /x>\nJwtGate on\nSatisfy All\n</Location>", &[]);
+    expect("\n<Location /x>\nJwtGate on\nSatisfy Any\nSatisfy All\n</Location>", &[]);
+    expect("\n<Location /x>\nJwtGate on\nJwtGate off\nSatisfy Any\n</Location>", &[]);
+    expect("\n<LocationMatch ^/x>\nJwtGate on\nSatisfy Any\n</LocationMatch>", &[(SATISFY, 3)]);
+}
+
+#[test]
+fn only_the_satisfy_any_that_is_in_force_is_named() {
+    expect(
+        "
+        <Location /public>
+            JwtGate off
+            Satisfy Any
+        </Location>
+        <Location /x>
+            JwtGate on
+            Satisfy Any
+        </Location>
+        <Location /x/y>
+            Satisfy All
+        </Location>",
+        &[(SATISFY, 7)],
+    );
+}
+
+#[test]
+fn satisfy_any_in_sections_that_meet() {
+    for (gate, satisfy, expected) in [
+        ("/", "/x", true),
+        ("/x", "/", true),
+        ("/x", "/x/y", true),
+        ("/x/y", "/x", true),
+        ("/x", "/x", true),
+        ("/x/", "/x/y", true),
+        ("/x", "/xy", false),
+        ("/xy", "/x", false),
+        ("/x", "/y", false),
+        ("/x/y", "/x/z", false),
+        ("/x/", "/x", true),
+        ("/x*", "/xy", false),
+        ("~ ^/x", "/x", false),
+        ("~ ^/x", "/", true),
+        ("/", "~ ^/x", true),
+    ] {
+        let text =
+            format!("\n<Location {gate}>\nJwtGate on\n</Location>\n<Location {satisfy}>\nSatisfy Any\n</Location>");
+        expect(&text, if expected { &[(SATISFY, 5)] } else { &[] });
+    }
+}
+
+#[test]
+fn an_exception_from_the_gate_may_satisfy_any() {
+    expect(
+        "
+        <Location />
+            JwtGate on
+        </Location>
+        <Location /public>
+            JwtGate off
+            Satisfy Any
+        </Location>",
+        &[],
+    );
+    // httpd merges <Location> in the order of the file, not by length
+    expect(
+        "
+        <Location /public>
+            JwtGate off
+            Satisfy Any
+        </Location>
+        <Location />
+            JwtGate on
+        </Location>",
+        &[(SATISFY, 3)],
+    );
+    expect(
+        "
+        <Location /public>
+            JwtGate off
+            Satisfy Any
+        </Location>
+        <Location /public/account>
+            JwtGate on
+        </Location>",
+        &[(SATISFY, 3)],
+    );
+    expect(
+        "
+        <Location /public>
+            JwtGate off
+            Satisfy Any
+        </Location>
+        <Location /public/account>
+            JwtGate on
+            Satisfy All
+        </Location>",
+        &[],
+    );
+}
+
+#[test]
+fn satisfy_any_and_nested_sections() {
+    expect(
+        "
+        <Location /x>
+            JwtGate on
+            <If \"true\">
+                <If \"true\">
+                    Satisfy Any
+                </If>
+            </If>
+        </Location>",
+        &[(SATISFY, 5)],
+    );
+    expect(
+        "
+        <Location /x>
+            Satisfy Any
+            <If \"true\">
+                JwtGate on
+            </If>
+        </Location>",
+        &[(SATISFY, 2)],
+    );
+    expect(
+        "
+        <Location /x>
+            <If \"true\">
+                JwtGate off
+                Satisfy Any
+            </If>
+            JwtGate on
+        </Location>",
+        &[],
+    );
+    expect(
+        "
+        <Location /x>
+            JwtGate on
+            <Limit GET>
+                Satisfy Any
+            </Limit>
+        </Location>",
+        &[(SATISFY, 4)],
+    );
+    expect(
+        "
+        <Location /x>
+            <If \"true\">
+                JwtGate on
+            </If>
+            <Else>
+                Satisfy Any
+            </Else>
+        </Location>",
+        &[],
+    );
+}
+
+#[test]
+fn satisfy_any_and_directories() {
+    for (gate, satisfy, expected) in
+        [("/srv", "/srv/www", true), ("/srv/www", "/srv/", true), ("/srv/w", "/srv/www", false), ("/a", "/b", false)]
+    {
+        let text =
+            format!("\n<Directory {gate}>\nJwtGate on\n</Directory>\n<Directory {satisfy}>\nSatisfy Any\n</Directory>");
+        expect(&text, if expected { &[(SATISFY, 5)] } else { &[] });
+    }
+    // the longer directory is merged last, wherever it stands
+    expect(
+        "
+        <Directory /srv/www>
+            JwtGate off
+            Satisfy Any
+        </Directory>
+        <Directory /srv>
+            JwtGate on
+        </Directory>",
+        &[],
+    );
+    expect(
+        "
+        <Directory /srv>
+            Satisfy Any
+            <Files a>
+                JwtGate on
+            </Files>
+        </Directory>",
+        &[(SATISFY, 2)],
+    );
+    expect(
+        "
+        <Directory /srv>
+            Satisfy Any
+        </Directory>
+        <Location /x>
+            JwtGate on
+        </Location>",
+        &[],
+    );
+}
+
+#[test]
+fn a_gate_for_the_server_meets_everything_in_it() {
+    expect("\nJwtGate on\n<Directory /srv>\nSatisfy Any\n</Directory>", &[(SATISFY, 3)]);
+    expect("\nJwtGate off\n<Directory /srv>\nSatisfy Any\n</Directory>", &[]);
+    expect("\nJwtGate on\n<Directory /srv>\nSatisfy Any\nJwtGate off\n</Directory>", &[]);
+    expect(
+        "
+        <VirtualHost *:80>
+            JwtGate on
+        </VirtualHost>
+        <VirtualHost *:81>
+            <Location /x>
+                Satisfy Any
+            </Location>
+        </VirtualHost>",
+        &[],
+    );
+}
+
+#[test]
+fn virtual_hosts_inherit_from_the_main_server() {
+    expect(
+        "
+        JwtGate on
+        <VirtualHost *:80>
+            <Location /x>
+                Satisfy Any
+            </Location>
+        </VirtualHost>
+        <VirtualHost *:81>
+            JwtGate off
+            <Location /x>
+                Satisfy Any
+            </Location>
+        </VirtualHost>",
+        &[(SATISFY, 4)],
+    );
+    expect(
+        "
+        <Location /x>
+            Satisfy Any
+        </Location>
+        <VirtualHost *:80>
+            <Location /x>
+                JwtGate on
+            </Location>
+        </VirtualHost>
+        <VirtualHost *:81>
+            <Location /x>
+                JwtGate on
+            </Location>
+        </VirtualHost>",
+        &[(SATISFY, 2)],
+    );
+}
+
+#[test]
+fn unknown_sections_are_walked_through() {
+    expect(
+        "
+        <IfModule mod_x.c>
+            <VirtualHost *:80>
+                <Unknown a>
+                    <LOCATION '/x'>
+                        jwtgate ON
+                        SATISFY ANY
+                    </LOCATION>
+                </Unknown>
+            </VirtualHost>
+        </IfModule>",
+        &[(SATISFY, 6)],
+    );
+}
+
+#[test]
+fn section_arguments_come_in_any_quotes() {
+    for path in ["/x", "/x>", "\"/x\"", "\"/x\">", "'/x'>", " \"/x\" > "] {
+        let section = |name: &str, args: &str, children| Node {
+            name: name.to_owned(),
+            args: args.to_owned(),
+            children,
+            ..Node::default()
+        };
+        let tree = [
+            section("<Location", path, vec![section("JwtGate", "on", vec![])]),
+            section("<Location", "/x/y", vec![section("Satisfy", "Any", vec![])]),
+        ];
+        assert_eq!(audit(&tree).len(), 1, "{path:?}");
+    }
+}
+
+#[test]
+fn a_gate_in_a_directory_of_a_proxy() {
+    for (forwarding, expected) in [
+        ("ProxyPass / http://127.0.0.1:8000/", true),
+        ("proxypass \"/app\" \"http://127.0.0.1:8000/\"", true),
+        ("ProxyPass ~ ^/a http://127.0.0.1:8000/", true),
+        ("ProxyPassMatch ^/a http://127.0.0.1:8000/", true),
+        ("RewriteRule ^/a(.*) http://127.0.0.1:8000$1 [L,P]", true),
+        ("RewriteRule ^/a(.*) http://127.0.0.1:8000$1 [proxy]", true),
+        ("RewriteRule \"^/a b\" \"http://127.0.0.1:8000\" \"[QSA, p]\"", true),
+        ("ProxyPass /static !", false),
+        ("RewriteRule ^/a(.*) /b$1 [PT]", false),
+        ("RewriteRule ^/a(.*) /b$1", false),
+        ("ProxyPreserveHost On", false),
+    ] {
+        for section in ["Directory /srv", "DirectoryMatch ^/srv", "Directory ~ ^/srv", "Directory /s*"] {
+            let name = section.split(' ').next().unwrap();
+            let text = format!("\n{forwarding}\n<{section}>\nJwtGate on\n</{name}>");
+            expect(&text, if expected { &[(DIRECTORY, 3)] } else { &[] });
+        }
+        expect(&format!("\n{forwarding}\n<Directory /srv>\nJwtGate off\n</Directory>"), &[]);
+    }
+}
+
+#[test]
+fn a_gate_in_a_directory_is_right_where_the_proxy_is_gated_too() {
+    let directory = "<Directory /srv>\nJwtGate on\n</Directory>";
+    let gated = |section: &str, path: &str| format!("<{section} {path}>\nJwtGate on\n</{section}>");
+    let pass = "ProxyPass /app http://127.0.0.1:8000/";
+    for (text, expected) in [
+        (gated("Location", "/app"), false),
+        (gated("Location", "/"), false),
+        (gated("Proxy", "*"), false),
+        ("JwtGate on".to_owned(), false),
+        ("<Location /app>\nJwtGate off\n</Location>".to_owned(), false),
+        (gated("Location", "/app/inner"), true),
+        (gated("Location", "/other"), true),
+    ] {
+        expect(&format!("\n{directory}\n{pass}\n{text}"), if expected { &[(DIRECTORY, 2)] } else { &[] });
+    }
+    expect(
+        "
+        <Directory /srv>
+            JwtGate on
+        </Directory>
+        <Location /app>
+            JwtGate on
+            ProxyPass http://127.0.0.1:8000/
+        </Location>
+        <Location /static>
+            JwtGate off
+            ProxyPass !
+        </Location>",
+        &[],
+    );
+}
+
+#[test]
+fn rewriting_in_a_section_follows_the_directory() {
+    expect(
+        "
+        <Directory /srv>
+            JwtGate on
+            RewriteRule a http://127.0.0.1:8000 [P]
+        </Directory>
+        <Directory /var>
+            RewriteRule a http://127.0.0.1:8000 [P]
+        </Directory>",
+        &[],
+    );
+}
+
+#[test]
+fn a_proxy_is_inherited_and_rewriting_only_on_demand() {
+    let host = "<VirtualHost *:80>\n<Directory /srv>\nJwtGate on\n</Directory>";
+    expect(&format!("\nProxyPass / http://127.0.0.1:8000/\n{host}\n</VirtualHost>"), &[(DIRECTORY, 4)]);
+    let rule = "RewriteRule ^ http://127.0.0.1:8000 [P]";
+    expect(&format!("\n{rule}\n{host}\n</VirtualHost>"), &[]);
+    expect(&format!("\n{rule}\n{host}\nRewriteOptions Inherit\n</VirtualHost>"), &[(DIRECTORY, 4)]);
+    expect(&format!("\n{rule}\n{host}\nRewriteOptions IgnoreInherit\n</VirtualHost>"), &[]);
+    expect(&format!("\n<VirtualHost *:81>\n{rule}\n</VirtualHost>\n{host}\n</VirtualHost>"), &[]);
+}
+
+#[test]
+fn a_gate_on_a_part_of_a_site_whose_paths_are_forwarded_as_written() {
+    let canonical = "ProxyPass / http://127.0.0.1:8000/";
+    for (text, expected) in [
+        ("ProxyPass / http://127.0.0.1:8000/ nocanon".to_owned(), true),
+        ("ProxyPass / http://127.0.0.1:8000/ retry=0 NoCanon".to_owned(), true),
+        ("ProxyPass / http://127.0.0.1:8000/ mapping=encoded".to_owned(), true),
+        ("ProxyPassMatch ^/ http://127.0.0.1:8000/ nocanon".to_owned(), true),
+        (format!("AllowEncodedSlashes NoDecode\n{canonical}"), true),
+        (format!("MergeSlashes Off\n{canonical}"), true),
+        (canonical.to_owned(), false),
+        ("ProxyPass /nocanon http://127.0.0.1:8000/ mapping=servlet".to_owned(), false),
+        ("ProxyPass / ! nocanon".to_owned(), false),
+        (format!("AllowEncodedSlashes On\n{canonical}"), false),
+        (format!("AllowEncodedSlashes NoDecode\nAllowEncodedSlashes Off\n{canonical}"), false),
+        (format!("MergeSlashes On\n{canonical}"), false),
+        ("MergeSlashes Off".to_owned(), false),
+    ] {
+        for section in ["Location", "LocationMatch"] {
+            let with = |gates: &str| format!("\n<{section} /x>\nJwtGate on\n</{section}>\n{text}\n{gates}");
+            expect(&with(""), if expected { &[(PART, 2)] } else { &[] });
+            expect(&with("<Location />\nJwtGate off\n</Location>"), if expected { &[(PART, 2)] } else { &[] });
+            expect(&with("JwtGate on"), &[]);
+            expect(&with("<Location />\nJwtGate dry-run\n</Location>"), &[]);
+            expect(&with("<Proxy *>\nJwtGate on\n</Proxy>"), &[]);
+        }
+    }
+}
+
+#[test]
+fn the_proxy_in_the_gated_section_counts() {
+    expect(
+        "
+        <Location /x>
+            JwtGate on
+            ProxyPass http://127.0.0.1:8000/ nocanon
+        </Location>",
+        &[(PART, 2)],
+    );
+    expect(
+        "
+        <Location />
+            JwtGate on
+            ProxyPass http://127.0.0.1:8000/ nocanon
+        </Location>
+        <Location /public>
+            JwtGate off
+        </Location>",
+        &[],
+    );
+}
+
+#[test]
+fn each_server_is_judged_by_what_is_in_force_there() {
+    expect(
+        "
+        MergeSlashes Off
+        <VirtualHost *:80>
+            ProxyPass / http://127.0.0.1:8000/
+            <Location /x>
+                JwtGate on
+            </Location>
+        </VirtualHost>
+        <VirtualHost *:81>
+            MergeSlashes On
+            ProxyPass / http://127.0.0.1:8000/
+            <Location /x>
+                JwtGate on
+            </Location>
+        </VirtualHost>
+        <VirtualHost *:82>
+            JwtGate on
+            ProxyPass / http://127.0.0.1:8000/
+            <Location /x>
+                JwtGate on
+            </Location>
+        </VirtualHost>",
+        &[(PART, 5)],
+    );
+}
+
+#[test]
+fn a_cache_before_the_gate() {
+    let gate = |section: &str| format!("<{section}>\nJwtGate on\n</{}>", section.split(' ').next().unwrap());
+    for (cache, gate, expected) in [
+        ("CacheEnable disk /", gate("Location /x"), true),
+        ("CacheEnable disk /x", gate("Location /x"), true),
+        ("CacheEnable disk /x/y", gate("Location /x"), true),
+        ("CacheEnable disk /x", gate("Location /xy"), true),
+        ("CacheEnable disk \"http://\"", gate("Location /x"), true),
+        ("CacheEnable disk http://a.example/x", gate("Location /x"), true),
+        ("CacheEnable disk /xy", gate("Location /x"), false),
+        ("CacheEnable disk /y", gate("Location /x"), false),
+        ("CacheEnable disk http://a.example/y", gate("Location /x"), false),
+        ("CacheEnable disk /y", gate("LocationMatch ^/x"), true),
+        ("CacheEnable disk /y", gate("Location /x*"), true),
+        ("CacheEnable disk /", gate("Directory /srv"), true),
+        ("CacheEnable disk /y", gate("Directory /srv"), false),
+        ("CacheEnable disk /y", "JwtGate on".to_owned(), true),
+        ("CacheEnable disk /y", gate("Location /"), true),
+        ("CacheSocache on", gate("Location /x"), false),
+    ] {
+        let expected: &[_] = if expected { &[(CACHE, 1)] } else { &[] };
+        expect(&format!("\n{cache}\n{gate}"), expected);
+        expect(&format!("\n{cache}\n{gate}\nCacheQuickHandler on"), expected);
+        expect(&format!("\n{cache}\n{gate}\ncachequickhandler OFF"), &[]);
+        expect(&format!("\n{cache}\n{gate}\nCacheDisable /"), &[]);
+    }
+}
+
+#[test]
+fn what_is_not_gated_may_be_cached() {
+    let site = "<Location />\nJwtGate on\n</Location>\n<Location /static>\nJwtGate off\n</Location>";
+    expect(&format!("\nCacheEnable disk /static\n{site}"), &[]);
+    expect(&format!("\nCacheEnable disk /static/css\n{site}"), &[]);
+    expect(&format!("\nCacheEnable disk /\n{site}"), &[(CACHE, 1)]);
+    let account = "<Location /static/account>\nJwtGate on\n</Location>";
+    expect(&format!("\nCacheEnable disk /static\n{site}\n{account}"), &[(CACHE, 1)]);
+    expect(&format!("\nCacheEnable disk /static\n{site}\n{account}\nCacheDisable /static/account"), &[]);
+    expect(&format!("\nCacheEnable disk /static\n{site}\n{account}\nCacheDisable /static/account/x"), &[(CACHE, 1)]);
+    let pattern = "<LocationMatch secret>\nJwtGate on\n</LocationMatch>";
+    expect(&format!("\nCacheEnable disk /y\n<Location /y>\nJwtGate off\n</Location>\n{pattern}"), &[]);
+}
+
+#[test]
+fn a_cache_in_a_section_is_not_the_quick_handlers() {
+    expect("\n<Location /x>\nJwtGate on\nCacheEnable disk\n</Location>", &[]);
+}
+
+#[test]
+fn caches_are_inherited() {
+    let host = "<VirtualHost *:80>\n<Location /x>\nJwtGate on\n</Location>";
+    expect(&format!("\nCacheEnable disk /\n{host}\n</VirtualHost>"), &[(CACHE, 1)]);
+    expect(&format!("\nCacheEnable disk /\n{host}\nCacheQuickHandler off\n</VirtualHost>"), &[]);
+    expect(
+        &format!("\nCacheEnable disk /\nCacheQuickHandler off\n{host}\nCacheQuickHandler on\n</VirtualHost>"),
+        &[(CACHE, 1)],
+    );
+}
+
+#[test]
+fn a_client_address_that_anyone_may_choose() {
+    let gate = "<Location /x>\nJwtGate dry-run\n</Location>";
+    expect(&format!("\nRemoteIPHeader X-Forwarded-For\n{gate}"), &[(REMOTE_IP, 1)]);
+    for trusted in ["TrustedProxy 10.0.0.1", "InternalProxy 10.0.0.0/8", "trustedproxylist a", "InternalProxyList a"] {
+        expect(&format!("\nRemoteIPHeader X-Forwarded-For\n{gate}\nRemoteIP{trusted}"), &[]);
+    }
+    expect(&format!("\nRemoteIPHeader X-Forwarded-For\n{gate}\nRemoteIPProxiesHeader X-By"), &[(REMOTE_IP, 1)]);
+    expect(
+        &format!("\nRemoteIPTrustedProxy 10.0.0.1\n<VirtualHost *:80>\nRemoteIPHeader X\n{gate}\n</VirtualHost>"),
+        &[],
+    );
+    expect(
+        &format!(
+            "\n<VirtualHost *:80>\nRemoteIPTrustedProxy 10.0.0.1\n</VirtualHost>\n<VirtualHost *:81>\nRemoteIPHeader X\n{gate}\n</VirtualHost>"
+        ),
+        &[(REMOTE_IP, 5)],
+    );
+}
+
+#[test]
+fn findings_say_where_why_and_what_to_do() {
+    let found = findings(
+        "
+        RemoteIPHeader X-Forwarded-For
+        ProxyPass / http://127.0.0.1:8000/ nocanon
+        CacheEnable disk /
+        <Location /x>
+            JwtGate on
+            Satisfy Any
+        </Location>
+        <Directory /srv>
+            JwtGate on
+        </Directory>",
+    );
+    let expected = [
+        (Severity::Error, SATISFY, 6, "(site.conf:5)", "write JwtGate off"),
+        (Severity::Warning, DIRECTORY, 9, "ProxyPass (site.conf:2)", "into <Location>"),
+        (Severity::Warning, PART, 5, "nocanon (site.conf:2)", "<Location \"/\">"),
+        (Severity::Error, CACHE, 3, "(site.conf:5)", "CacheQuickHandler off"),
+        (Severity::Warning, REMOTE_IP, 1, "RemoteIPTrustedProxy", "name a trusted proxy"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for (finding, (severity, id, line, cause, remedy)) in found.iter().zip(expected) {
+        assert_eq!(
+            (finding.severity, finding.id, finding.line, finding.file.as_str()),
+            (severity, id, line, "site.conf")
+        );
+        assert!(finding.text.contains(cause) && finding.text.contains(remedy), "{}", finding.text);
+    }
+}
+
+#[test]
+fn malformed_arguments_harm_nothing() {
+    for args in ["", " ", "\"", "'", "\\", "\"\\", "\"\\\"", ">", "\">", "[", "~", "~ >", "!", "\u{e9}\"\u{e9}"] {
+        for name in [
+            "ProxyPass",
+            "RewriteRule",
+            "CacheEnable",
+            "CacheDisable",
+            "Satisfy",
+            "JwtGate",
+            "<Location",
+            "<Directory",
+            "<",
+        ] {
+            let node =
+                |name: &str, args: &str| Node { name: name.to_owned(), args: args.to_owned(), ..Node::default() };
+            audit(&[node("JwtGate", "on"), node(name, args)]);
+        }
+    }
+}
+
+#[test]
+fn trailers_must_not_become_headers() {
+    let gated = "
+        MergeTrailers on
+        <Location />
+            JwtGate on
+        </Location>";
+    expect(gated, &[("JG2106", 1)]);
+    expect(&gated.replace("MergeTrailers on", "MergeTrailers off"), &[]);
+    expect(&gated.replace("JwtGate on", "JwtGate off"), &[]);
+    expect(
+        "
+        MergeTrailers on
+        <VirtualHost *:1>
+            MergeTrailers off
+            <Location />
+                JwtGate on
+            </Location>
+        </VirtualHost>",
+        &[],
+    );
+}
