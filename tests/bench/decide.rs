@@ -1,0 +1,148 @@
+//! The decision as a whole: an address in 10,000 networks, a token, two limits.
+
+#![allow(clippy::unwrap_used)] // a benchmark that cannot be set up has nothing to measure
+
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use jwt_gate_core::algorithm::{Algorithm, AlgorithmSet};
+use jwt_gate_core::config::policy::Policy;
+use jwt_gate_core::config::section::{Mode, Section};
+use jwt_gate_core::config::server::ServerTables;
+use jwt_gate_core::config::{address, limit};
+use jwt_gate_core::facts::PlainFacts;
+use jwt_gate_core::gate::{Prior, Shared, decide};
+use jwt_gate_core::keys::set;
+use jwt_gate_core::limit::{Buckets, Geometry, SlotTable};
+use jwt_gate_core::net::network::NetworkSet;
+use jwt_gate_core::sync::AtomicU64;
+use jwt_gate_core::time::{MonoNanos, Now, UnixMicros};
+use jwt_gate_core::token::cache::TokenCache;
+use jwt_gate_core::token::issuer::{Audiences, Issuer, Types};
+use ring::hmac;
+
+const SECRET: [u8; 32] = [7; 32];
+const NOW: Now = Now { mono: MonoNanos(1 << 40), wall: UnixMicros(1_800_000_000_000_000) };
+
+/// A token of about 600 bytes, as identity providers make them.
+fn token(subject: usize, signed_with: &[u8]) -> Vec<u8> {
+    let header = br#"{"alg":"HS256","typ":"JWT","kid":"benchmark-key-1"}"#;
+    let claims = format!(
+        r#"{{"iss":"https://id.example.com/","aud":"api","sub":"user-{subject:08}","exp":1800003600,"iat":1800000000,"scope":"read write admin","client_id":"web","pad":"{}"}}"#,
+        "x".repeat(220)
+    );
+    let mut token = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, signed_with), token.as_bytes());
+    token.push('.');
+    token.push_str(&URL_SAFE_NO_PAD.encode(tag));
+    token.into_bytes()
+}
+
+fn issuer(id: usize) -> Arc<Issuer> {
+    let algorithms = AlgorithmSet::from_iter([Algorithm::HS256]);
+    let number = if id == 0 { String::new() } else { id.to_string() };
+    Arc::new(Issuer {
+        id: u32::try_from(id).unwrap(),
+        name: format!("login{id}"),
+        issuer: Some(format!("https://id{number}.example.com/")),
+        audiences: Audiences::OneOf(vec!["api".to_owned()]),
+        audience_claims: vec!["aud".to_owned()],
+        algorithms,
+        types: Types::Usual,
+        fixed_claims: Vec::new(),
+        require_exp: true,
+        leeway: Duration::from_secs(30),
+        max_age: None,
+        subject: "sub".to_owned(),
+        scopes: vec!["scope".to_owned()],
+        groups: Vec::new(),
+        keys: Some(Arc::new(set::from_secret(&SECRET, algorithms).unwrap().keys)),
+    })
+}
+
+fn policy(table: SlotTable<'_>, issuers: usize, networks: u32) -> Policy {
+    let inside: NetworkSet = (0..networks)
+        .map(|n| format!("{}/32", Ipv4Addr::from(0x0a00_0000 + 2 * n)).parse().unwrap())
+        .chain(["192.0.2.1".parse().unwrap()])
+        .collect();
+    let tables = ServerTables {
+        issuers: (0..issuers).map(issuer).collect(),
+        networks: [("inside".to_owned(), Some(Arc::new(inside)))].into(),
+        ..ServerTables::default()
+    };
+    let limit = |line: &str| Arc::new(limit::parse(&line.split(' ').collect::<Vec<_>>()).unwrap().unwrap());
+    let mut section = Section { mode: Some(Mode::On), ..Section::default() };
+    section.allow = address::parse(&["@inside"]).unwrap();
+    section.limits.items = vec![
+        (Default::default(), limit("per-address key=address rate=1000000/s burst=1000000000")),
+        (Default::default(), limit("per-user key=subject rate=1000000/s burst=1000000000")),
+    ];
+    let buckets = |def: &Arc<_>| Buckets::reserve(table, def, [], NOW.mono).map(Arc::new);
+    Policy::resolve(&[&section], &tables, buckets).unwrap()
+}
+
+fn bench(c: &mut Criterion) {
+    let geometry = Geometry::for_bytes(64 << 20).unwrap();
+    let words: Vec<AtomicU64> = (0..geometry.words()).map(|_| AtomicU64::new(0)).collect();
+    let table = SlotTable::format(&words, geometry, [1, 2]).unwrap();
+    let cache = TokenCache::new(4096);
+    let nothing = TokenCache::new(0);
+    let mut time = NOW;
+    let mut run = |policy: &Policy, tokens: &TokenCache, credential: &[u8], client: IpAddr| {
+        time.mono.0 += 1_000;
+        let value = [b"Bearer ", credential].concat();
+        let headers = [("Host", &b"localhost"[..]), ("Accept", b"*/*"), ("Authorization", value.as_slice())];
+        let facts =
+            PlainFacts { client, peer: client, method: b"GET", query: None, headers: &headers, own_scheme: b"http" };
+        let started = std::time::Instant::now();
+        let verdict = decide(policy, Shared { limits: table, tokens }, black_box(&facts), Prior::default(), time);
+        let elapsed = started.elapsed();
+        (verdict.outcome.map(|_| ()).map_err(|refusal| refusal.reason.word()), elapsed)
+    };
+    let client = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    let stranger = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
+    let plain = policy(table, 1, 10_000);
+    let (good, forged, long) = (token(0, &SECRET), token(0, &[8; 32]), vec![b'a'; 8000]);
+    let mut group = c.benchmark_group("decide");
+    let mut case = |id: BenchmarkId, policy: &Policy, tokens: &TokenCache, credentials: &[&[u8]], client, expected| {
+        let mut next = 0;
+        for credential in credentials {
+            assert_eq!(run(policy, tokens, credential, client).0, expected);
+        }
+        group.bench_function(id, |b| {
+            b.iter_custom(|rounds| {
+                (0..rounds)
+                    .map(|_| {
+                        next = (next + 1) % credentials.len();
+                        run(policy, tokens, credentials[next], client).1
+                    })
+                    .sum()
+            });
+        });
+    };
+    let id = BenchmarkId::from_parameter;
+    case(id("warm"), &plain, &cache, &[&good], client, Ok(()));
+    let many: Vec<_> = (0..1000).map(|subject| token(subject, &SECRET)).collect();
+    let many: Vec<&[u8]> = many.iter().map(Vec::as_slice).collect();
+    case(id("warm, 1000 tokens"), &plain, &cache, &many, client, Ok(()));
+    case(id("cold HS256"), &plain, &nothing, &[&good], client, Ok(()));
+    case(id("refused: address"), &plain, &cache, &[&good], stranger, Err("address-denied"));
+    case(id("refused: forged"), &plain, &cache, &[&forged], client, Err("signature-invalid"));
+    case(id("refused: 8000 bytes of garbage"), &plain, &cache, &[&long], client, Err("token-malformed"));
+    for issuers in [1, 10, 100] {
+        let policy = policy(table, issuers, 10_000);
+        case(BenchmarkId::new("warm, issuers", issuers), &policy, &TokenCache::new(64), &[&good], client, Ok(()));
+    }
+    for networks in [1, 100, 10_000, 100_000] {
+        let policy = policy(table, 1, networks);
+        case(BenchmarkId::new("warm, networks", networks), &policy, &TokenCache::new(64), &[&good], client, Ok(()));
+    }
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);

@@ -1,0 +1,187 @@
+//! A server with four issuers and shared memory, policies written as directives, and requests to it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jwt_gate_core::algorithm::Algorithm::EdDSA;
+use jwt_gate_core::config::credentials::{self, TokenMode};
+use jwt_gate_core::config::policy::Policy;
+use jwt_gate_core::config::section::{Mode, Section};
+use jwt_gate_core::config::server::ServerTables;
+use jwt_gate_core::config::{address, limit};
+use jwt_gate_core::facts::PlainFacts;
+use jwt_gate_core::gate::{Prior, Shared, Verdict, decide};
+use jwt_gate_core::limit::{Buckets, Geometry, SlotTable};
+use jwt_gate_core::net::address::AddressPrefix;
+use jwt_gate_core::sync::AtomicU64;
+use jwt_gate_core::time::{MonoNanos, Now};
+use jwt_gate_core::token::cache::TokenCache;
+
+use super::token_mint::{self, AUD, ISS, issuer, sign, token};
+
+pub(crate) const OTHER: &str = "https://other.test";
+/// Its keys could never be fetched.
+pub(crate) const LOST: &str = "https://lost.test";
+
+/// What the requests of one test share.
+pub(crate) struct Gate {
+    table: SlotTable<'static>,
+    tokens: TokenCache,
+    pub(crate) tables: ServerTables,
+}
+
+impl Gate {
+    /// The issuers `login`, `other`, `lost` (without keys) and `session` (tokens without `iss`), and the
+    /// networks `@office` (198.51.100.0/24) and `@unread`.
+    pub(crate) fn new() -> Self {
+        let geometry = Geometry::new(64, 64);
+        // The table borrows its memory; a test's may as well stay until the process ends.
+        let words: &'static [AtomicU64] = (0..geometry.words()).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+        let table = SlotTable::format(words, geometry, [1, 2]).unwrap();
+        let issuers = [("login", Some(ISS)), ("other", Some(OTHER)), ("lost", Some(LOST)), ("session", None)];
+        let issuers = issuers.into_iter().zip(0..).map(|((name, iss), id)| {
+            let mut issuer = issuer(EdDSA);
+            (issuer.id, issuer.name, issuer.issuer) = (id, name.to_owned(), iss.map(str::to_owned));
+            issuer.keys = issuer.keys.filter(|_| name != "lost");
+            Arc::new(issuer)
+        });
+        let office = Arc::new(["198.51.100.0/24".parse().unwrap()].into_iter().collect());
+        let networks = [("office".to_owned(), Some(office)), ("unread".to_owned(), None)].into();
+        let tables = ServerTables { issuers: issuers.collect(), networks, prefix: AddressPrefix::default() };
+        Self { table, tokens: TokenCache::new(64), tables }
+    }
+
+    /// What one section with these directives asks for, their prefix `JwtGate` left out.
+    pub(crate) fn policy(&self, directives: &[&str]) -> Policy {
+        let mut section = Section { mode: Some(Mode::On), ..Section::default() };
+        for directive in directives {
+            let words: Vec<&str> = directive.split(' ').collect();
+            match words[0] {
+                "Allow" => section.allow = address::parse(&words[1..]).unwrap(),
+                "Deny" => section.deny.add(address::parse(&words[1..]).unwrap()),
+                "Limit" => {
+                    let limit = limit::parse(&words[1..]).unwrap().unwrap();
+                    section.limits.items.push((Default::default(), Arc::new(limit)));
+                }
+                "Token" => section.token = Some(TokenMode::parse(words[1]).unwrap()),
+                "Credentials" => section.credentials = Some(credentials::parse(&words[1..]).unwrap()),
+                "Issuers" => section.issuers = Some(words[1..].iter().map(|word| (*word).to_owned()).collect()),
+                other => panic!("{other}"),
+            }
+        }
+        let iss = || self.tables.issuers.iter().map(|i| i.issuer.as_deref().unwrap_or(&i.name));
+        let buckets = |def: &Arc<_>| Buckets::reserve(self.table, def, iss(), START).map(Arc::new);
+        Policy::resolve(&[&section], &self.tables, buckets).unwrap()
+    }
+
+    /// The decision on a request that is not part of another.
+    pub(crate) fn decide<'p>(&self, policy: &'p Policy, request: &Request) -> Verdict<'p> {
+        self.decide_after(policy, request, Prior::default())
+    }
+
+    pub(crate) fn decide_after<'p>(&self, policy: &'p Policy, request: &Request, prior: Prior<'_>) -> Verdict<'p> {
+        let headers: Vec<_> = request.headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        let facts = PlainFacts {
+            client: request.client,
+            peer: request.peer,
+            method: request.method.as_bytes(),
+            query: request.query.as_deref().map(str::as_bytes),
+            headers: &headers,
+            own_scheme: b"https",
+        };
+        let nanos = u64::try_from(request.time.as_nanos()).unwrap();
+        let now = Now { mono: MonoNanos(START.0 + nanos), wall: token_mint::now().saturating_add(request.time) };
+        decide(policy, Shared { limits: self.table, tokens: &self.tokens }, &facts, prior, now)
+    }
+
+    /// The decision in one word: `ok`, or the reason of the refusal.
+    pub(crate) fn word(&self, policy: &Policy, request: &Request) -> &'static str {
+        word(&self.decide(policy, request))
+    }
+}
+
+const START: MonoNanos = MonoNanos(1 << 40);
+
+pub(crate) fn word(verdict: &Verdict<'_>) -> &'static str {
+    verdict.outcome.as_ref().map_or_else(|refusal| refusal.reason.word(), |_| "ok")
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    client: IpAddr,
+    peer: IpAddr,
+    method: &'static str,
+    query: Option<String>,
+    headers: Vec<(&'static str, String)>,
+    /// Since the beginning of the test, on both clocks.
+    time: Duration,
+}
+
+/// A GET of this client over a proxy on the same machine.
+pub(crate) fn from(client: &str) -> Request {
+    Request {
+        client: client.parse().unwrap(),
+        peer: "127.0.0.1".parse().unwrap(),
+        method: "GET",
+        query: None,
+        headers: vec![("Host", "app.test".to_owned())],
+        time: Duration::ZERO,
+    }
+}
+
+/// A GET of some client with this token.
+pub(crate) fn with(token: impl Into<String>) -> Request {
+    from("192.0.2.1").bearer(token)
+}
+
+impl Request {
+    pub(crate) fn peer(self, peer: &str) -> Self {
+        Self { peer: peer.parse().unwrap(), ..self }
+    }
+
+    pub(crate) fn post(self) -> Self {
+        Self { method: "POST", ..self }
+    }
+
+    pub(crate) fn query(self, query: String) -> Self {
+        Self { query: Some(query), ..self }
+    }
+
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(crate) fn bearer(self, token: impl Into<String>) -> Self {
+        self.header("Authorization", format!("Bearer {}", token.into()))
+    }
+
+    pub(crate) fn cookie(self, token: impl Into<String>) -> Self {
+        self.header("Cookie", format!("session={}", token.into()))
+    }
+
+    pub(crate) fn after(self, time: Duration) -> Self {
+        Self { time, ..self }
+    }
+}
+
+/// A token of this issuer; `more` claims as they stand behind a comma. Good for 300 s and the leeway of 30 s.
+pub(crate) fn token_of(iss: Option<&str>, more: &str) -> String {
+    let iss = iss.map(|iss| format!(r#""iss":"{iss}","#)).unwrap_or_default();
+    let comma = if more.is_empty() { "" } else { "," };
+    token(EdDSA, &format!(r#"{{{iss}"aud":"{AUD}","exp":{}{comma}{more}}}"#, token_mint::NOW + 300))
+}
+
+/// A token of `login` for this subject.
+pub(crate) fn token_for(subject: &str) -> String {
+    token_of(Some(ISS), &format!(r#""sub":"{subject}""#))
+}
+
+/// A token for alice with the signature of another.
+pub(crate) fn forged() -> String {
+    let (good, other) = (token_for("alice"), sign(EdDSA, r#"{"alg":"EdDSA"}"#, "{}"));
+    let (input, _) = good.rsplit_once('.').unwrap();
+    let (_, signature) = other.rsplit_once('.').unwrap();
+    format!("{input}.{signature}")
+}
