@@ -1,0 +1,139 @@
+//! The module record that httpd looks up by name, and the hooks in C's calling convention. Each enters
+//! Rust through the guard; which safe function serves it stands in `module.rs`.
+
+use std::os::raw::c_int;
+use std::ptr;
+
+use super::log::{Level, Log};
+use super::request::Request;
+use super::server::Server;
+use super::status::Status;
+use super::{command, config, ffi, filter, guard};
+use crate::module::HOOKS;
+
+/// What `LoadModule jwt_gate_module` finds. Its name is the one for `<IfModule>`.
+#[unsafe(no_mangle)]
+#[allow(unreachable_pub)] // httpd reaches it by its name
+pub static mut jwt_gate_module: ffi::module = ffi::module {
+    version: ffi::MODULE_MAGIC_NUMBER_MAJOR.cast_signed(),
+    minor_version: ffi::MODULE_MAGIC_NUMBER_MINOR.cast_signed(),
+    module_index: -1,
+    name: c"mod_jwt_gate.c".as_ptr(),
+    dynamic_load_handle: ptr::null_mut(),
+    next: ptr::null_mut(),
+    magic: ffi::MODULE_MAGIC_COOKIE as _,
+    rewrite_args: None,
+    create_dir_config: Some(config::create_dir),
+    merge_dir_config: Some(config::merge_dir),
+    create_server_config: Some(config::create_server),
+    merge_server_config: Some(config::merge_server),
+    cmds: command::COMMANDS.as_ptr(),
+    register_hooks: Some(register_hooks),
+    flags: 0,
+};
+
+unsafe extern "C" fn register_hooks(_: *mut ffi::apr_pool_t) {
+    let none = ptr::null();
+    // SAFETY: httpd calls this when the module is loaded, to do just this.
+    unsafe {
+        ffi::ap_hook_check_config(Some(on_check_config), none, none, ffi::JWT_GATE_HOOK_MIDDLE);
+        ffi::ap_hook_post_config(Some(on_post_config), none, none, ffi::JWT_GATE_HOOK_MIDDLE);
+        ffi::ap_hook_post_read_request(Some(on_read_request), none, none, ffi::JWT_GATE_HOOK_REALLY_LAST);
+        ffi::ap_hook_check_access(
+            Some(on_access),
+            none,
+            none,
+            ffi::JWT_GATE_HOOK_FIRST,
+            ffi::AP_AUTH_INTERNAL_PER_CONF.cast_signed(),
+        );
+        ffi::ap_hook_fixups(Some(on_fixups), none, none, ffi::JWT_GATE_HOOK_REALLY_LAST);
+        ffi::ap_hook_handler(Some(on_handler), none, none, ffi::JWT_GATE_HOOK_REALLY_FIRST);
+        ffi::ap_hook_insert_error_filter(Some(on_error), none, none, ffi::JWT_GATE_HOOK_LAST);
+        filter::register();
+    }
+}
+
+/// What the hooks of a request answer after a panic.
+const CLOSED: u16 = 500;
+
+/// # Safety
+/// `raw` is the request that httpd handed to a hook.
+unsafe fn request_hook(raw: *mut ffi::request_rec, name: &str, hook: impl FnOnce(Request<'_>) -> Status) -> c_int {
+    // SAFETY: the caller's promise.
+    let request = unsafe { Request::from_raw(raw) };
+    let report = |why: &str| request.log(Level::Error, || format!("JG1019 internal: {name} failed: {why}"));
+    guard::run(Status::http(CLOSED), report, || {
+        #[cfg(feature = "panic-probe")]
+        probe(request, name);
+        hook(request)
+    })
+    .raw()
+}
+
+#[cfg(feature = "panic-probe")]
+fn probe(request: Request<'_>, hook: &str) {
+    let asked = request.headers_in().header("X-Panic-In");
+    assert!(asked != jwt_gate_core::facts::Found::One(hook.as_bytes()), "asked for by the request");
+}
+
+/// # Safety
+/// `raw` is the main server that httpd handed to a hook of the configuration.
+unsafe fn config_hook(raw: *mut ffi::server_rec, name: &str, hook: impl FnOnce(Server<'_>) -> Result<(), ()>) -> c_int {
+    // SAFETY: the caller's promise.
+    let server = unsafe { Server::from_raw(raw) };
+    let report = |why: &str| server.log(Level::Error, || format!("JG2000 internal: {name} failed: {why}"));
+    match guard::run(Err(()), report, || hook(server)) {
+        Ok(()) => Status::OK.raw(),
+        Err(()) => c_int::from(CLOSED),
+    }
+}
+
+unsafe extern "C" fn on_check_config(
+    _: *mut ffi::apr_pool_t,
+    _: *mut ffi::apr_pool_t,
+    _: *mut ffi::apr_pool_t,
+    server: *mut ffi::server_rec,
+) -> c_int {
+    // SAFETY: httpd hands in the main server.
+    unsafe { config_hook(server, "check_config", HOOKS.check_config) }
+}
+
+unsafe extern "C" fn on_post_config(
+    _: *mut ffi::apr_pool_t,
+    _: *mut ffi::apr_pool_t,
+    _: *mut ffi::apr_pool_t,
+    server: *mut ffi::server_rec,
+) -> c_int {
+    // SAFETY: httpd hands in the main server.
+    unsafe { config_hook(server, "post_config", HOOKS.post_config) }
+}
+
+unsafe extern "C" fn on_read_request(request: *mut ffi::request_rec) -> c_int {
+    // SAFETY: httpd hands in the request.
+    unsafe { request_hook(request, "post_read_request", HOOKS.read_request) }
+}
+
+unsafe extern "C" fn on_access(request: *mut ffi::request_rec) -> c_int {
+    // SAFETY: httpd hands in the request.
+    unsafe { request_hook(request, "access_checker", HOOKS.access) }
+}
+
+unsafe extern "C" fn on_fixups(request: *mut ffi::request_rec) -> c_int {
+    // SAFETY: httpd hands in the request.
+    unsafe { request_hook(request, "fixups", HOOKS.fixups) }
+}
+
+unsafe extern "C" fn on_handler(request: *mut ffi::request_rec) -> c_int {
+    // SAFETY: httpd hands in the request.
+    unsafe { request_hook(request, "handler", HOOKS.handler) }
+}
+
+unsafe extern "C" fn on_error(request: *mut ffi::request_rec) {
+    // SAFETY: httpd hands in the request.
+    unsafe {
+        request_hook(request, "insert_error_filter", |request| {
+            (HOOKS.error)(request);
+            Status::OK
+        });
+    }
+}

@@ -1,0 +1,174 @@
+//! Servers: the main one and its virtual hosts.
+
+use std::ffi::c_void;
+use std::marker::PhantomData;
+use std::os::raw::c_int;
+use std::ptr::NonNull;
+
+use jwt_gate_core::config::section::Section;
+
+use super::config::{self, ServerConfig};
+use super::pool::Pool;
+use super::{ffi, text};
+
+/// A server, borrowed for `'s`.
+#[derive(Clone, Copy)]
+pub(crate) struct Server<'s> {
+    raw: NonNull<ffi::server_rec>,
+    life: PhantomData<&'s ffi::server_rec>,
+}
+
+impl<'s> Server<'s> {
+    /// # Safety
+    /// `raw` is a live server of the current configuration during `'s`.
+    pub(super) unsafe fn from_raw(raw: *mut ffi::server_rec) -> Self {
+        Self { raw: NonNull::new(raw).expect("httpd hands out servers, never null"), life: PhantomData }
+    }
+
+    pub(super) fn raw(self) -> *mut ffi::server_rec {
+        self.raw.as_ptr()
+    }
+
+    fn record(self) -> &'s ffi::server_rec {
+        // SAFETY: live and not written while modules look at it.
+        unsafe { self.raw.as_ref() }
+    }
+
+    /// This server and those that follow it: from the main server, all.
+    pub(crate) fn iter(self) -> impl Iterator<Item = Server<'s>> {
+        std::iter::successors(Some(self), |server| {
+            NonNull::new(server.record().next).map(|raw| Server { raw, life: PhantomData })
+        })
+    }
+
+    /// Whether it is a `<VirtualHost>`.
+    pub(crate) fn is_virtual(self) -> bool {
+        self.record().is_virtual != 0
+    }
+
+    /// The scheme written in `ServerName`, if any.
+    pub(crate) fn scheme(self) -> Option<&'s [u8]> {
+        // SAFETY: NUL-terminated or null, as long as the server.
+        unsafe { text::bytes(self.record().server_scheme) }
+    }
+
+    /// What its directives said.
+    pub(crate) fn config(self) -> &'s ServerConfig {
+        // SAFETY: httpd made the entry with `create_server` before any directive; after the configuration
+        // was read nothing writes it but `set_runtime`, before requests exist.
+        unsafe { &*(*config::entry(self.record().module_config)).cast() }
+    }
+
+    /// The sections of its own that have directives of this module, outside of and inside of `<Location>` and
+    /// the like; not those of the main server that it inherits.
+    pub(crate) fn own_sections(self) -> Vec<&'s Section> {
+        self.config().sections().collect()
+    }
+
+    /// Puts the runtime of this configuration on its pool and lets all servers find it.
+    pub(crate) fn set_runtime(self, runtime: config::Runtime) {
+        let runtime = self.config_pool().place(runtime);
+        for (index, server) in self.iter().enumerate() {
+            // SAFETY: the parent's one thread does this between reading the configuration and starting
+            // children; no reference made by `config` is alive.
+            unsafe {
+                let config: *mut ServerConfig = (*config::entry(server.record().module_config)).cast();
+                (*config).runtime = Some(runtime);
+                (*config).index = index;
+            }
+        }
+    }
+
+    /// The runtime of this configuration, and which of its servers this one is.
+    pub(crate) fn runtime(self) -> Option<(&'s config::Runtime, usize)> {
+        let config = self.config();
+        // SAFETY: placed on the configuration's pool, which outlives every request and callback.
+        config.runtime.map(|runtime| (unsafe { runtime.as_ref() }, config.index))
+    }
+
+    /// A path relative to ServerRoot made absolute.
+    pub(crate) fn file_path(self, path: &str) -> String {
+        let pool = self.config_pool();
+        // SAFETY: both strings are on live pools; the result is null for a path that cannot be.
+        let full = unsafe { text::bytes(ffi::ap_server_root_relative(pool.raw(), pool.c_string(path.as_bytes()))) };
+        full.map_or_else(|| path.to_owned(), |full| String::from_utf8_lossy(full).into_owned())
+    }
+
+    /// A value that outlives configurations, made when it is first asked for. Only in the parent, one borrow
+    /// at a time.
+    pub(crate) fn kept<T: Default + 'static>(self) -> Kept<T> {
+        let pool = self.process_pool();
+        // Another build of this module, loaded by a graceful restart, has types of another layout: the address
+        // of a constant of this build is part of the name.
+        let name = format!("mod_jwt_gate.kept.{:p}.{}", &raw const BUILD, std::any::type_name::<T>());
+        let name = pool.c_string(name.as_bytes());
+        let mut found: *mut c_void = std::ptr::null_mut();
+        // SAFETY: the pool lives as long as the process; under this name only this function stores, and only a
+        // `T`, since the name tells types and builds apart. httpd's parent has one thread.
+        unsafe {
+            ffi::apr_pool_userdata_get(&raw mut found, name, pool.raw());
+            if found.is_null() {
+                found = pool.place(T::default()).as_ptr().cast();
+                ffi::apr_pool_userdata_setn(found, name, None, pool.raw());
+            }
+        }
+        Kept(NonNull::new(found.cast()).expect("just made"))
+    }
+
+    pub(super) fn process_pool(self) -> Pool<'static> {
+        // SAFETY: the pool of the process lives as long as the process.
+        unsafe { Pool::from_raw((*self.record().process).pool) }
+    }
+
+    fn config_pool(self) -> Pool<'s> {
+        // SAFETY: the pool of the configuration lives as long as its servers.
+        unsafe { Pool::from_raw((*self.record().process).pconf) }
+    }
+}
+
+/// Something at an address that no other loaded build of this module has.
+static BUILD: u8 = 0;
+
+/// A value of the process, borrowed.
+pub(crate) struct Kept<T>(NonNull<T>);
+
+impl<T> std::ops::Deref for Kept<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: lives as long as the process; `Server::kept` asks for one borrow at a time.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<T> std::ops::DerefMut for Kept<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above.
+        unsafe { self.0.as_mut() }
+    }
+}
+
+/// Random words for a secret.
+pub(crate) fn random() -> [u64; 2] {
+    let mut words = [0_u64; 2];
+    // SAFETY: the buffer has that many bytes; any bit pattern is a number.
+    let failed = unsafe { ffi::apr_generate_random_bytes(words.as_mut_ptr().cast(), size_of_val(&words)) };
+    assert!(failed == 0, "the system gives no random bytes");
+    words
+}
+
+/// What httpd is doing.
+fn state(query: u32) -> c_int {
+    // SAFETY: a query of a number; it has no other effect.
+    unsafe { ffi::ap_state_query(query.cast_signed()) }
+}
+
+/// Whether this is `httpd -t`, which ends after the check.
+pub(crate) fn is_config_test() -> bool {
+    state(ffi::AP_SQ_RUN_MODE) == ffi::AP_SQ_RM_CONFIG_TEST.cast_signed()
+}
+
+/// Whether this is the dry pass of a start, after which httpd reads the configuration once more.
+pub(crate) fn is_dry_pass() -> bool {
+    state(ffi::AP_SQ_MAIN_STATE) == ffi::AP_SQ_MS_CREATE_PRE_CONFIG.cast_signed()
+}

@@ -1,0 +1,25 @@
+//! What a hook answers.
+
+use std::os::raw::c_int;
+
+use super::ffi;
+
+/// `OK`, `DECLINED` or an HTTP status.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Status(c_int);
+
+impl Status {
+    /// The hook did its work and has no objection.
+    pub(crate) const OK: Self = Self(ffi::JWT_GATE_OK);
+    /// The hook has nothing to say about the request.
+    pub(crate) const DECLINED: Self = Self(ffi::JWT_GATE_DECLINED);
+
+    /// The request is answered with this HTTP status.
+    pub(crate) fn http(status: u16) -> Self {
+        Self(c_int::from(status))
+    }
+
+    pub(super) const fn raw(self) -> c_int {
+        self.0
+    }
+}
