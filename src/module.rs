@@ -1,0 +1,38 @@
+//! Which function serves which hook of httpd, and why there.
+
+use crate::httpd::{Request, Server, Status};
+use crate::{access, lifecycle};
+
+/// The hooks, in the order in which httpd runs them.
+pub(crate) struct Hooks {
+    /// After the configuration was read: finds every mistake that can be found, also under `httpd -t`,
+    /// which ends after this hook.
+    pub(crate) check_config: fn(Server<'_>) -> Result<(), ()>,
+    /// In the parent, before children are started: reads files, opens shared memory, builds what requests
+    /// use.
+    pub(crate) post_config: fn(Server<'_>) -> Result<(), ()>,
+    /// Last in post_read_request, behind mod_headers' `early` and mod_remoteip: takes identity headers away
+    /// from every request, before anything could believe them.
+    pub(crate) read_request: fn(Request<'_>) -> Status,
+    /// First in access_checker: the decision. Registered with AP_AUTH_INTERNAL_PER_CONF, so that httpd may
+    /// skip it for sub-requests of the same configuration; they find the verdict of their main request.
+    pub(crate) access: fn(Request<'_>) -> Status,
+    /// Really last in fixups: enforces the verdict once more (`Satisfy Any` can override the first time)
+    /// and sets identity headers behind everything mod_headers and mod_rewrite do.
+    pub(crate) fixups: fn(Request<'_>) -> Status,
+    /// Really first among handlers: nothing is forwarded from a gated place without a verdict.
+    pub(crate) handler: fn(Request<'_>) -> Status,
+    /// When httpd is about to write its own page for an error.
+    pub(crate) error: fn(Request<'_>),
+}
+
+/// The hooks of this module.
+pub(crate) const HOOKS: Hooks = Hooks {
+    check_config: lifecycle::check_config,
+    post_config: lifecycle::post_config,
+    read_request: access::on_read_request,
+    access: access::on_access,
+    fixups: access::on_fixups,
+    handler: access::on_handler,
+    error: access::on_error,
+};
