@@ -1,0 +1,258 @@
+//! HTTP/1.1 over a plain socket: what is sent is exactly what the test wrote.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+
+use serde_json::Value;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::PATIENCE;
+use super::app::Seen;
+
+/// An HTTP/1.1 connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects, from the address `from` if one is given: all of 127.0.0.0/8 is this machine.
+    pub(crate) fn open(to: SocketAddr, from: Option<IpAddr>) -> Self {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
+        if let Some(from) = from {
+            socket.bind(&SockAddr::from(SocketAddr::new(from, 0))).unwrap();
+        }
+        socket.connect(&SockAddr::from(to)).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, received: Vec::new() }
+    }
+
+    /// Sends bytes as they are. A peer that has closed is no error: it is seen when the answer is read.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        drop(self.stream.write_all(bytes.as_ref()));
+    }
+
+    /// Reads the next answer to a request that was not HEAD.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub(crate) fn answer(&mut self) -> Answer {
+        self.try_answer(false).expect("an answer")
+    }
+
+    /// Reads the next answer, of which there is no body if `head`.
+    pub(crate) fn try_answer(&mut self, head: bool) -> io::Result<Answer> {
+        loop {
+            let (status, headers) = self.read_head()?;
+            if status == 100 {
+                continue;
+            }
+            let mut answer = Answer { status, headers, body: Vec::new() };
+            if !(head || status == 204 || status == 304) {
+                answer.body = self.read_body(&answer)?;
+            }
+            return Ok(answer);
+        }
+    }
+
+    /// Whether the server closes the connection now, with nothing more to say.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        let mut byte = [0];
+        match self.stream.read(&mut byte) {
+            Ok(0) => self.received.is_empty(),
+            Ok(_) => false,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        }
+    }
+
+    fn read_head(&mut self) -> io::Result<(u16, Vec<(String, String)>)> {
+        let end = loop {
+            if let Some(end) = self.received.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end;
+            }
+            self.receive()?;
+        };
+        let head = String::from_utf8(self.received.drain(..end + 4).collect()).map_err(invalid)?;
+        let mut lines = head.trim_end().split("\r\n");
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let status = status.ok_or_else(|| invalid("no status line"))?;
+        let headers = lines.filter_map(|line| line.split_once(": ").or_else(|| Some((line.strip_suffix(':')?, ""))));
+        Ok((status, headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+    }
+
+    fn read_body(&mut self, answer: &Answer) -> io::Result<Vec<u8>> {
+        if answer.header("Transfer-Encoding") == Some("chunked") {
+            return self.read_chunks();
+        }
+        if let Some(length) = answer.header("Content-Length") {
+            return self.read_exactly(length.parse().map_err(invalid)?);
+        }
+        loop {
+            match self.receive() {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    return Ok(std::mem::take(&mut self.received));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn read_chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let end = loop {
+                if let Some(end) = self.received.windows(2).position(|window| window == b"\r\n") {
+                    break end;
+                }
+                self.receive()?;
+            };
+            let line = String::from_utf8(self.read_exactly(end + 2)?).map_err(invalid)?;
+            let size = usize::from_str_radix(line.trim(), 16).map_err(invalid)?;
+            let chunk = self.read_exactly(size + 2)?;
+            if size == 0 {
+                return Ok(body);
+            }
+            body.extend_from_slice(&chunk[..size]);
+        }
+    }
+
+    fn read_exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        while self.received.len() < length {
+            self.receive()?;
+        }
+        Ok(self.received.drain(..length).collect())
+    }
+
+    fn receive(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 16 * 1024];
+        match self.stream.read(&mut buffer)? {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            count => {
+                self.received.extend_from_slice(&buffer[..count]);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, error)
+}
+
+/// A request to be sent over a connection of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    to: SocketAddr,
+    from: Option<IpAddr>,
+    method: String,
+    head: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl Request {
+    pub(crate) fn new(to: SocketAddr, method: &str, target: &str) -> Self {
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: gate.test\r\n").into_bytes();
+        Self { to, from: None, method: method.to_owned(), head, body: Vec::new() }
+    }
+
+    /// Adds a header, also one that is there already.
+    pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.head.extend([name.as_bytes(), b": ", value.as_ref(), b"\r\n"].concat());
+        self
+    }
+
+    /// Adds `Authorization: Bearer TOKEN`.
+    pub(crate) fn bearer(self, token: impl AsRef<str>) -> Self {
+        self.header("Authorization", format!("Bearer {}", token.as_ref()))
+    }
+
+    /// Adds a body with its length.
+    pub(crate) fn body(mut self, body: impl AsRef<[u8]>) -> Self {
+        self.body = body.as_ref().to_vec();
+        let length = self.body.len().to_string();
+        self.header("Content-Length", length)
+    }
+
+    /// Sends to another address of the server.
+    pub(crate) fn to(mut self, to: SocketAddr) -> Self {
+        self.to = to;
+        self
+    }
+
+    /// Sends from this address of the loopback network.
+    pub(crate) fn from(mut self, from: &str) -> Self {
+        self.from = Some(from.parse().unwrap());
+        self
+    }
+
+    /// The bytes of the request.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        [&self.head[..], b"\r\n", &self.body].concat()
+    }
+
+    /// Sends it and reads the answer.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub(crate) fn send(&self) -> Answer {
+        self.try_send().expect("an answer")
+    }
+
+    /// Sends it and reads the answer.
+    pub(crate) fn try_send(&self) -> io::Result<Answer> {
+        let mut connection = Connection::open(self.to, self.from);
+        connection.send(self.bytes());
+        connection.try_answer(self.method == "HEAD")
+    }
+
+    /// Sends it and gives the status of the answer.
+    pub(crate) fn status(&self) -> u16 {
+        self.send().status
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// In the order in which they came.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// The value of a header.
+    ///
+    /// # Panics
+    /// When it is there more than once.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut found = self.headers.iter().filter(|header| header.0.eq_ignore_ascii_case(name));
+        let value = found.next().map(|header| header.1.as_str());
+        assert!(found.next().is_none(), "{name} is there twice: {:?}", self.headers);
+        value
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// # Panics
+    /// When the body is not JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// What the application saw of the request.
+    ///
+    /// # Panics
+    /// When the answer is not that of the application.
+    pub(crate) fn seen(&self) -> Seen {
+        assert_eq!(self.status, 200, "{self:?}\n{}", self.text());
+        Seen::from_json(&self.json())
+    }
+}

@@ -1,0 +1,49 @@
+//! A private httpd for each test: its folder, ports, configuration, clients, application and tokens.
+
+pub(crate) mod app;
+pub(crate) mod client;
+pub(crate) mod config;
+pub(crate) mod fastcgi;
+pub(crate) mod http2;
+pub(crate) mod log;
+pub(crate) mod ports;
+pub(crate) mod server;
+pub(crate) mod site;
+pub(crate) mod tokens;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use client::{Answer, Connection, Request};
+pub(crate) use config::{Mpm, httpd};
+pub(crate) use server::Server;
+pub(crate) use site::Site;
+pub(crate) use tokens::{Signer, Token, now};
+
+/// The issuer `main` of the tokens that [`Site::token`] makes, with the public keys of [`tokens::Keys`].
+pub(crate) const MAIN: &str = "JwtGateIssuer main https://issuer.test audience=api jwks=file:keys/all.jwks\n";
+
+/// How long anything that httpd does may take before a test gives up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks until `condition` gives a value.
+///
+/// # Panics
+/// When it has given none for [`PATIENCE`].
+pub(crate) fn await_some<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(begin.elapsed() < PATIENCE, "in vain waited for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Asks until `condition` holds.
+///
+/// # Panics
+/// As [`await_some`].
+pub(crate) fn await_true(what: &str, mut condition: impl FnMut() -> bool) {
+    await_some(what, || condition().then_some(()));
+}
