@@ -1,0 +1,197 @@
+# mod_jwt_gate: build, try, test, install. `make help` lists the targets.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
+
+CARGO  ?= cargo
+PYTHON ?= python3
+# httpd says itself where its things are; set APXS where there is more than one httpd.
+APXS   ?= $(or $(shell command -v apxs),$(shell command -v apxs2))
+export APXS
+
+LIBEXECDIR = $(shell $(APXS) -q LIBEXECDIR)
+
+MODULE := target/release/libjwt_gate.so
+PROBE  := target/panic-probe/debug/libjwt_gate.so
+VENV   := target/venv
+# What is tested in real servers: this module in the httpd of apxs, unless the environment says otherwise.
+HTTPD_TEST = JWT_GATE_MODULE="$(or $(JWT_GATE_MODULE),$(CURDIR)/$(MODULE))" \
+	JWT_GATE_HTTPD="$(or $(JWT_GATE_HTTPD),$(shell $(APXS) -q SBINDIR)/$(shell $(APXS) -q PROGNAME))" \
+	JWT_GATE_MODULES_DIR="$(or $(JWT_GATE_MODULES_DIR),$(LIBEXECDIR))"
+PY = $(HTTPD_TEST) PYTHONPATH=tests/demo PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/python
+step   = @printf '\033[1m==> %s\033[0m\n' $(1)
+ifneq ($(NO_COLOR)$(if $(MAKE_TERMOUT),,x),)
+step   = @printf '==> %s\n' $(1)
+endif
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-19s %s\n", "make " $$1, $$2 }' $(MAKEFILE_LIST)
+
+## Build
+
+.PHONY: packages
+packages: ## install what the build needs and is missing (Debian, Ubuntu); elsewhere say what that is
+	@tests/packages.sh
+
+.PHONY: build
+build: $(MODULE) ## build the module
+
+SOURCES := Cargo.toml Cargo.lock build.rs $(shell find $(wildcard src include) -type f)
+
+$(MODULE): $(SOURCES)
+	$(call step,"module (cargo build --release)")
+	@$(CARGO) build --release --locked
+	@touch $@
+
+# A module that panics on demand, to see that a panic refuses one request and ends no process. Never installed.
+$(PROBE): $(SOURCES)
+	$(call step,"module that panics on demand")
+	@$(CARGO) build --locked --features panic-probe --target-dir target/panic-probe
+	@touch $@
+
+$(VENV): tests/requirements.txt
+	$(call step,"Python environment with FastAPI in $(VENV)")
+	@rm -rf $@
+	@$(PYTHON) -m venv $@
+	@$@/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.txt
+	@touch $@
+
+## Try
+
+.PHONY: demo
+demo: packages $(MODULE) $(VENV) ## a guided tour with a real server, which then stays up for you
+	$(call step,"demo")
+	@$(PY) tests/demo/tour.py
+
+.PHONY: demo-check
+demo-check: packages $(MODULE) $(VENV) ## the same tour as a test: ends by itself, with its result
+	$(call step,"demo as a test")
+	@$(PY) tests/demo/tour.py --check
+
+## Test
+
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+ifeq ($(NEXTEST),yes)
+RUST_TEST := $(CARGO) nextest run --locked
+else
+RUST_TEST := $(CARGO) test --locked
+endif
+
+.PHONY: test
+test: packages test-core test-loom test-docs test-httpd ## everything: core, model of the limiter, documents, real httpd
+
+.PHONY: test-core
+test-core: ## what needs no httpd: units, RFC vectors, properties, replay of the fuzz corpus
+	$(call step,"core")
+	@$(RUST_TEST) -p jwt-gate-core
+ifeq ($(NEXTEST),yes)
+	@$(CARGO) test --locked --quiet -p jwt-gate-core --doc
+endif
+
+.PHONY: test-loom
+test-loom: ## all interleavings of the limiter's shared memory (loom)
+	$(call step,"model of the limiter (loom)")
+	@RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=$${LOOM_MAX_PREEMPTIONS:-3} CARGO_PROFILE_RELEASE_LTO=off \
+		$(RUST_TEST) -p jwt-gate-core --release --test loom --target-dir target/loom
+
+.PHONY: test-docs
+test-docs: packages $(MODULE) $(VENV) ## README and reference.conf against the module
+	$(call step,"documents")
+	@$(PY) -m unittest discover --start-directory tests/docs
+
+.PHONY: test-httpd
+test-httpd: packages $(MODULE) $(PROBE) $(VENV) ## the module in real servers: prefork, worker and event
+	$(call step,"httpd")
+	@$(HTTPD_TEST) JWT_GATE_PANIC_MODULE="$(CURDIR)/$(PROBE)" $(RUST_TEST) -p jwt-gate-httpd-tests
+
+.PHONY: test-container
+test-container: ## the httpd tests against the httpd of another Debian, in a container (podman, as root)
+	@tests/httpd/container.sh
+
+DENY := $(or $(shell command -v cargo-deny),target/tools/bin/cargo-deny)
+
+target/tools/bin/cargo-deny:
+	$(call step,"cargo-deny (a few minutes; only the first time)")
+	@$(CARGO) install --locked --root target/tools --target-dir target/tools/build cargo-deny@0.20.2
+
+.PHONY: lint
+lint: packages ## formatting, clippy with warnings as errors, licences and advisories of the dependencies
+	$(call step,"formatting")
+	@$(CARGO) fmt --all --check
+	$(call step,"clippy")
+	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@test -x $(DENY) || $(MAKE) $(DENY)
+	$(call step,"dependencies (licences and sources)")
+	@$(DENY) --config .deny.toml check --hide-inclusion-graph licenses bans sources
+	$(call step,"dependencies (advisories)")
+	@if timeout 60 $(DENY) --config .deny.toml fetch db >/dev/null 2>&1; then \
+		$(DENY) --config .deny.toml check advisories; \
+	else \
+		echo "NOT CHECKED: the advisory database (github.com/rustsec/advisory-db) cannot be reached from here"; \
+	fi
+
+## Measure
+
+.PHONY: bench
+bench: ## time of the core's parts (criterion)
+	$(call step,"benchmarks of the core")
+	@$(CARGO) bench --locked -p jwt-gate-core
+
+.PHONY: bench-httpd
+bench-httpd: packages $(MODULE) $(VENV) ## processor time that the gate adds to a request inside httpd
+	$(call step,"benchmark inside httpd")
+	@$(PY) tests/bench/httpd.py
+
+## Install. Paths come from apxs; DESTDIR is put in front of them for packagers.
+
+SYSCONFDIR = $(shell $(APXS) -q SYSCONFDIR)
+# Debian and Ubuntu keep a module's configuration where a2enmod finds it; elsewhere it is included by hand.
+CONFDIR    = $(SYSCONFDIR)$(if $(or $(wildcard $(SYSCONFDIR)/mods-available),$(shell command -v a2enmod)),/mods-available)
+INSTALLED_MODULE = $(DESTDIR)$(LIBEXECDIR)/mod_jwt_gate.so
+INSTALLED_LOAD   = $(DESTDIR)$(CONFDIR)/jwt_gate.load
+INSTALLED_CONF   = $(DESTDIR)$(CONFDIR)/jwt_gate.conf
+
+.PHONY: install
+install: $(MODULE) ## install the module and its configuration (as root); a2enmod jwt_gate switches it on
+	@test -n "$(LIBEXECDIR)" || { echo "apxs was not found: run make packages, or set APXS" >&2; exit 1; }
+	$(call step,"$(INSTALLED_MODULE)")
+	@install -d "$(DESTDIR)$(LIBEXECDIR)" "$(DESTDIR)$(CONFDIR)"
+	@# Renamed into place: a server that runs has the old file mapped.
+	@install -m 0644 $(MODULE) "$(INSTALLED_MODULE).new"
+	@mv -f "$(INSTALLED_MODULE).new" "$(INSTALLED_MODULE)"
+	$(call step,"$(INSTALLED_LOAD)")
+	@sed 's|modules/mod_jwt_gate.so|$(LIBEXECDIR)/mod_jwt_gate.so|' apache-conf/jwt_gate.load > "$(INSTALLED_LOAD)"
+	$(call step,"$(INSTALLED_CONF)")
+	@if test -e "$(INSTALLED_CONF)" && ! cmp -s apache-conf/jwt_gate.conf "$(INSTALLED_CONF)"; then \
+		install -m 0644 apache-conf/jwt_gate.conf "$(INSTALLED_CONF).dist"; \
+		echo "kept as it is; the one of this version is beside it: jwt_gate.conf.dist"; \
+	else \
+		install -m 0644 apache-conf/jwt_gate.conf "$(INSTALLED_CONF)"; \
+	fi
+	@if command -v a2enmod >/dev/null; then \
+		echo "next: a2enmod jwt_gate proxy_http && apachectl configtest && apachectl graceful"; \
+	else \
+		echo "next: Include $(CONFDIR)/jwt_gate.load and jwt_gate.conf in httpd.conf, then apachectl configtest"; \
+	fi
+
+.PHONY: uninstall
+uninstall: ## remove what install put there; a configuration that you changed stays
+	@test -n "$(LIBEXECDIR)" || { echo "apxs was not found: set APXS" >&2; exit 1; }
+	@if test -e "$(DESTDIR)$(SYSCONFDIR)/mods-enabled/jwt_gate.load"; then \
+		echo "the module is still on: a2dismod jwt_gate first, or the server will not start again" >&2; exit 1; \
+	fi
+	$(call step,"removing $(INSTALLED_MODULE) and jwt_gate.load")
+	@rm -f "$(INSTALLED_MODULE)" "$(INSTALLED_LOAD)" "$(INSTALLED_CONF).dist"
+	@if cmp -s apache-conf/jwt_gate.conf "$(INSTALLED_CONF)"; then \
+		rm -f "$(INSTALLED_CONF)"; \
+	elif test -e "$(INSTALLED_CONF)"; then \
+		echo "you changed $(INSTALLED_CONF): it stays"; \
+	fi
+
+.PHONY: clean
+clean: ## remove everything that was built
+	@rm -rf target .demo
