@@ -1,0 +1,74 @@
+"""A private ServerRoot with the module loaded, in which pieces of configuration are tried."""
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+from processes import MODULE, Server, free_port, httpd_account, httpd_arguments, httpd_modules, start_httpd
+from tokens import IdentityProvider, write
+
+BASE = """\
+ServerName docs.example
+DefaultRuntimeDir .
+PidFile httpd.pid
+ErrorLog error.log
+LogLevel warn jwt_gate:info
+User {user}
+Group {group}
+<IfModule !mpm_event_module>
+    LoadModule mpm_event_module {modules}/mod_mpm_event.so
+</IfModule>
+<IfModule !unixd_module>
+    LoadModule unixd_module {modules}/mod_unixd.so
+</IfModule>
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule proxy_module {modules}/mod_proxy.so
+LoadModule proxy_http_module {modules}/mod_proxy_http.so
+LoadModule info_module {modules}/mod_info.so
+LoadModule jwt_gate_module {module}
+"""
+
+
+class Sandbox:
+    """Files that the documents name exist in it, under `jwt_gate/`."""
+
+    def __init__(self):
+        self._folder = tempfile.TemporaryDirectory(prefix="jwt-gate-docs-")
+        self.root = Path(self._folder.name)
+        self.keys = self.root / "jwt_gate"
+        IdentityProvider(self.keys)
+        # The names that the documents use for these keys.
+        for original, names in {
+            "rsa.pub.pem": ["login.pub.pem"],
+            "hs256.secret": ["quickstart.secret", "own.secret"],
+        }.items():
+            for name in names:
+                file = self.keys / original
+                write(self.keys / name, file.read_bytes(), file.stat().st_mode & 0o777)
+        write(self.keys / "branches.txt", b"# one network a line\n198.51.100.0/24\n2001:db8:30::/48\n", 0o644)
+
+    def file(self, configuration: str) -> Path:
+        path = self.root / "httpd.conf"
+        user, group = httpd_account()
+        base = BASE.format(user=user, group=group, modules=httpd_modules(), module=MODULE)
+        path.write_text(base + configuration)
+        return path
+
+    def complaint(self, configuration: str) -> str:
+        """What `httpd -t` says against it; empty if it is well, without a warning of the module."""
+        if "Listen " not in configuration:
+            configuration = f"Listen 127.0.0.1:{free_port()}\n{configuration}"
+        result = subprocess.run(
+            [*httpd_arguments(self.root, self.file(configuration)), "-t"], check=False, capture_output=True, text=True
+        )
+        said = (result.stdout + result.stderr).strip()
+        return "" if result.returncode == 0 and said == "Syntax OK" else said
+
+    def start(self, configuration: str, port: int) -> Server:
+        return start_httpd(self.root, self.file(configuration), port)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._folder.cleanup()
