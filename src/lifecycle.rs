@@ -21,7 +21,6 @@ use jwt_gate_core::gate::Shared;
 use jwt_gate_core::limit::Buckets;
 use jwt_gate_core::limit::Geometry;
 use jwt_gate_core::limit::SlotTable;
-use jwt_gate_core::sync::{AtomicU64, Ordering};
 use jwt_gate_core::time::MonoNanos;
 use jwt_gate_core::token::cache::TokenCache;
 use parking_lot::RwLock;
@@ -47,8 +46,6 @@ pub(crate) struct Runtime {
     no_tokens: TokenCache,
     /// Finished policies, by server and sections.
     policies: RwLock<HashMap<Box<[usize]>, Resolved>>,
-    /// When this child last spoke of a full table (nanoseconds, 0 for never), and what it said.
-    overflows_reported: (AtomicU64, AtomicU64),
 }
 
 struct ServerRuntime {
@@ -100,24 +97,16 @@ impl Runtime {
         &self.scrub
     }
 
-    /// Says, once a minute, that requests had to share buckets because the table is full.
+    /// Says, once a minute for the whole server, that requests had to share buckets because the table is full.
     pub(crate) fn report_overflows(&self, request: Request<'_>, now: MonoNanos) {
-        let (last, known) = (&self.overflows_reported.0, &self.overflows_reported.1);
-        let (count, then) = (self.limits.overflows(), last.load(Ordering::Relaxed));
-        let due = then == 0 || Duration::from_nanos(now.0.saturating_sub(then)) >= OVERFLOW_REPORTS;
-        if count == known.load(Ordering::Relaxed)
-            || !due
-            || last.compare_exchange(then, now.0.max(1), Ordering::Relaxed, Ordering::Relaxed).is_err()
-        {
-            return;
+        if let Some(new) = self.limits.untold_overflows(now, OVERFLOW_REPORTS) {
+            request.log(Level::Warning, || {
+                format!(
+                    "JG3001 the shared memory for limits is full in places: {new} requests were counted in buckets \
+                     that several clients share: raise JwtGateSharedMemory"
+                )
+            });
         }
-        let new = count.saturating_sub(known.swap(count, Ordering::Relaxed));
-        request.log(Level::Warning, || {
-            format!(
-                "JG3001 the shared memory for limits is full in places: {new} requests were counted in buckets that \
-                 several clients share: raise JwtGateSharedMemory"
-            )
-        });
     }
 }
 
@@ -333,7 +322,6 @@ pub(crate) fn post_config(main: Server<'_>) -> Result<(), ()> {
         tokens: TokenCache::new(entries.unwrap_or(DEFAULT_TOKEN_CACHE)),
         no_tokens: TokenCache::new(0),
         policies: RwLock::default(),
-        overflows_reported: (AtomicU64::new(0), AtomicU64::new(0)),
     });
     Ok(())
 }

@@ -8,7 +8,7 @@
 //!
 //! Header: word 0 magic, 1 version of this layout, 2 banks, 3 groups, 4 and 5 secret of the keyed hash,
 //! 6 generation; on another cache line word 16 number of the last claim, 17 charges that found their group
-//! full. A segment of zeros holds no bucket.
+//! full, 18 how many of these were told to the log, 19 when that was. A segment of zeros holds no bucket.
 //!
 //! A bank or group is 128 bytes, so that neighbours share no cache line if the segment starts on one.
 
@@ -28,6 +28,8 @@ pub(super) const SECRET: usize = 4;
 pub(super) const GENERATION: usize = 6;
 pub(super) const CLAIMS: usize = 16;
 pub(super) const OVERFLOWS: usize = 17;
+pub(super) const REPORTED: usize = 18;
+pub(super) const REPORTED_AT: usize = 19;
 const HEADER: usize = 32;
 
 /// Words of a bank, and of a group. Fewer when model-checked: what two threads do to two slots they also do to

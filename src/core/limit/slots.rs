@@ -1,8 +1,11 @@
 //! The table of buckets in shared memory: made, found again, and handed to the processes.
 
 use std::fmt;
+use std::time::Duration;
 
-use super::geometry::{BANKS, CLAIMS, GENERATION, GROUPS, Geometry, MAGIC, OVERFLOWS, SECRET, VERSION, spread};
+use super::geometry::{
+    BANKS, CLAIMS, GENERATION, GROUPS, Geometry, MAGIC, OVERFLOWS, REPORTED, REPORTED_AT, SECRET, VERSION, spread,
+};
 use super::key::{KeyHash, KeyHasher, LimitId};
 use crate::sync::{AtomicU64, Ordering};
 use crate::time::MonoNanos;
@@ -83,6 +86,22 @@ impl<'m> SlotTable<'m> {
         self.words[OVERFLOWS].load(Ordering::Relaxed)
     }
 
+    /// How many more there are than were told before: for the log, so only once in `period` for all processes
+    /// together. `None` if there is nothing new, or nothing to be told yet.
+    pub fn untold_overflows(&self, now: MonoNanos, period: Duration) -> Option<u64> {
+        let (count, told) = (self.overflows(), self.words[REPORTED].load(Ordering::Relaxed));
+        let at = self.words[REPORTED_AT].load(Ordering::Relaxed);
+        let due = at == 0 || u128::from(now.0.saturating_sub(at)) >= period.as_nanos();
+        let swap = |at| {
+            let now = now.0.max(1);
+            self.words[REPORTED_AT].compare_exchange(at, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        };
+        if count == told || !due || !swap(at) {
+            return None;
+        }
+        Some(count.saturating_sub(self.words[REPORTED].fetch_max(count, Ordering::AcqRel)))
+    }
+
     pub(super) fn count_overflow(&self) {
         self.words[OVERFLOWS].fetch_add(1, Ordering::Relaxed);
     }
@@ -155,6 +174,24 @@ mod tests {
         }
         let zeros: Vec<_> = (0..geometry.words()).map(|_| AtomicU64::new(0)).collect();
         assert_eq!(open(&zeros, geometry), Some(Mismatch::Layout));
+    }
+
+    #[test]
+    fn overflows_are_told_once_in_a_while_by_one_process() {
+        let geometry = Geometry::new(4, 4);
+        let words = formatted(geometry);
+        let table = SlotTable::open(&words, geometry, NOW).unwrap();
+        let minute = Duration::from_secs(60);
+        let after = |seconds: u64| MonoNanos(NOW.0 + seconds * 1_000_000_000);
+        assert_eq!(table.untold_overflows(NOW, minute), None);
+        table.count_overflow();
+        table.count_overflow();
+        assert_eq!(table.untold_overflows(NOW, minute), Some(2));
+        let other = SlotTable::open(&words, geometry, NOW).unwrap();
+        other.count_overflow();
+        assert_eq!(other.untold_overflows(after(59), minute), None);
+        assert_eq!(other.untold_overflows(after(60), minute), Some(1));
+        assert_eq!(table.untold_overflows(after(600), minute), None);
     }
 
     #[test]
