@@ -61,6 +61,7 @@ fn an_own_allow_replaces_and_deny_adds_up_from_server_to_nested_location() {
         r#"ProxyPass / ${APP}/
         JwtGateDeny 127.0.0.10
         <VirtualHost 127.0.0.1:${PORT}>
+            ServerName gate.test
             JwtGateDeny 127.0.0.20
             <Location "/">
                 JwtGate on
@@ -84,6 +85,7 @@ fn an_own_allow_replaces_and_deny_adds_up_from_server_to_nested_location() {
             </Location>
         </VirtualHost>
         <VirtualHost 127.0.0.1:${PORT2}>
+            ServerName gate.test
             <Location "/">
                 JwtGate on
                 JwtGateToken none

@@ -91,12 +91,14 @@ fn headers_named_anywhere_in_the_server_are_removed_everywhere_in_it() {
         r#"{MAIN}
         ProxyPass / ${{APP}}/
         <VirtualHost 127.0.0.1:${{PORT}}>
+            ServerName gate.test
             <Location "/deep/down">
                 JwtGate on
                 JwtGateForward X-User subject
             </Location>
         </VirtualHost>
         <VirtualHost 127.0.0.1:${{PORT2}}>
+            ServerName gate.test
             JwtGateForward X-Other subject
         </VirtualHost>"#
     ));
