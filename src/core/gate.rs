@@ -141,11 +141,12 @@ fn judge_again<'r>(
         identity.check_time(now.wall)?;
         return Ok(Arc::clone(identity));
     }
-    let found = credentials::find(&policy.credentials, facts)?;
-    if found.is_none() {
-        return Err(Reason::IssuerUnknown);
+    match identify(policy, shared, facts, now, verdict) {
+        // The token was taken away, or is not where this policy looks for it.
+        Ok(None) | Err(Reason::TokenMissing) => Err(Reason::IssuerUnknown),
+        Ok(Some(verified)) => Ok(verified),
+        Err(reason) => Err(reason),
     }
-    identify(policy, shared, facts, now, verdict)?.ok_or(Reason::IssuerUnknown)
 }
 
 fn identify<'r>(
