@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use jwt_gate_core::config::issuer::{IssuerDef, KeySource};
-use jwt_gate_core::config::network::NetworkSource;
+use jwt_gate_core::config::network::{NetworkDef, NetworkSource};
 use jwt_gate_core::config::server::ServerTables;
 use jwt_gate_core::keys::set::{self, KeySet, Loaded};
 use jwt_gate_core::net::network::{self, NetworkSet};
@@ -62,18 +62,40 @@ impl Files {
     }
 }
 
-/// Issuers and networks of a server with what their files hold, and what is wrong with those.
-pub(crate) fn load_tables(server: Server<'_>, files: &mut Files) -> (ServerTables, Vec<String>) {
+/// What one pass over all servers has loaded already: virtual hosts share what they inherit.
+#[derive(Default)]
+pub(crate) struct Inherited {
+    issuers: Vec<(Arc<IssuerDef>, Arc<Issuer>)>,
+    networks: Vec<(Arc<NetworkDef>, Option<Arc<NetworkSet>>)>,
+}
+
+/// Issuers and networks of a server with what their files hold, and what is wrong with those that no server
+/// before had.
+pub(crate) fn load_tables(
+    server: Server<'_>,
+    files: &mut Files,
+    inherited: &mut Inherited,
+) -> (ServerTables, Vec<String>) {
     let mut failures = Vec::new();
     let settings = &server.config().settings;
     let mut tables = ServerTables { prefix: settings.prefix.unwrap_or_default(), ..ServerTables::default() };
-    for (id, (origin, def)) in settings.issuers.iter().enumerate() {
+    for (origin, def) in &settings.issuers {
+        if let Some((_, issuer)) = inherited.issuers.iter().find(|(known, _)| Arc::ptr_eq(known, def)) {
+            tables.issuers.push(Arc::clone(issuer));
+            continue;
+        }
         let (keys, wrong) = load_keys(server, def, files);
         let closed = if keys.is_none() { ": its tokens are answered with 503" } else { "" };
         failures.extend(wrong.into_iter().map(|why| format!("JwtGateIssuer {} ({origin}): {why}{closed}", def.name)));
-        tables.issuers.push(Arc::new(issuer(id, def, keys)));
+        let issuer = Arc::new(issuer(inherited.issuers.len(), def, keys));
+        inherited.issuers.push((Arc::clone(def), Arc::clone(&issuer)));
+        tables.issuers.push(issuer);
     }
     for (origin, def) in &settings.networks {
+        if let Some((_, set)) = inherited.networks.iter().find(|(known, _)| Arc::ptr_eq(known, def)) {
+            tables.networks.insert(def.name.clone(), set.clone());
+            continue;
+        }
         let set = match &def.source {
             NetworkSource::Inline(cidrs) => Some(cidrs.iter().copied().collect::<NetworkSet>()),
             NetworkSource::File(path) => {
@@ -85,7 +107,9 @@ pub(crate) fn load_tables(server: Server<'_>, files: &mut Files) -> (ServerTable
                 set
             }
         };
-        tables.networks.insert(def.name.clone(), set.map(Arc::new));
+        let set = set.map(Arc::new);
+        inherited.networks.push((Arc::clone(def), set.clone()));
+        tables.networks.insert(def.name.clone(), set);
     }
     (tables, failures)
 }

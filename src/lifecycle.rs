@@ -26,7 +26,7 @@ use jwt_gate_core::token::cache::TokenCache;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 
-use crate::files::{Files, load_tables, name_tables};
+use crate::files::{Files, Inherited, load_tables, name_tables};
 use crate::httpd::{
     Level, Log, Request, Segment, Server, configuration_tree, is_config_test, is_dry_pass, now, random,
 };
@@ -115,12 +115,9 @@ pub(crate) fn check_config(main: Server<'_>) -> Result<(), ()> {
     let mut mistakes = Vec::new();
     check_limits(main, &mut mistakes);
     if is_config_test() {
+        let (mut files, mut inherited) = (Files::default(), Inherited::default());
         for server in main.iter() {
-            for found in load_tables(server, &mut Files::default()).1 {
-                if !mistakes.contains(&found) {
-                    mistakes.push(found);
-                }
-            }
+            mistakes.extend(load_tables(server, &mut files, &mut inherited).1);
         }
     }
     for server in main.iter() {
@@ -297,14 +294,11 @@ pub(crate) fn post_config(main: Server<'_>) -> Result<(), ()> {
     warn_of_settings(main);
     let mut files = main.kept::<Files>();
     let mut servers = Vec::new();
-    let mut said = Vec::new();
+    let mut inherited = Inherited::default();
     for server in main.iter() {
-        let (tables, failures) = load_tables(server, &mut files);
+        let (tables, failures) = load_tables(server, &mut files, &mut inherited);
         for failure in failures {
-            if !said.contains(&failure) {
-                main.log(Level::Error, || format!("JG2002 {failure}"));
-                said.push(failure);
-            }
+            main.log(Level::Error, || format!("JG2002 {failure}"));
         }
         let remembers_tokens = server.config().settings.token_cache.unwrap_or(DEFAULT_TOKEN_CACHE) > 0;
         servers.push(ServerRuntime { tables, remembers_tokens });
