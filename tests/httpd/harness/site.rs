@@ -26,8 +26,18 @@ impl Site {
     /// A site under the event MPM with two children and the files of [`Keys`] in its folder `keys`.
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("jwt-gate-test.{}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let root = std::env::temp_dir().join(name);
+        // A failed test leaves its folder, and process ids come round again.
+        let root = loop {
+            let name = format!("jwt-gate-test.{}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let root = std::env::temp_dir().join(name);
+            match fs::create_dir(&root) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                made => {
+                    made.unwrap();
+                    break root;
+                }
+            }
+        };
         for folder in ["conf", "logs", "run", "html", "keys"] {
             fs::create_dir_all(root.join(folder)).unwrap();
         }
