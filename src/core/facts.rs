@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use crate::time::MonoNanos;
+
 /// The request to be decided. Bytes, never assumed to be UTF-8.
 pub trait Facts<'r> {
     /// The client's address, as the host believes it.
@@ -17,6 +19,11 @@ pub trait Facts<'r> {
     fn header(&self, name: &str) -> Found<'r>;
     /// The scheme under which clients know this server.
     fn own_scheme(&self) -> &'r [u8];
+    /// The time by now, where `now` was the time at the beginning: before a limit refuses, since others may have
+    /// been charged meanwhile. For a host whose clock stands still it is `now`.
+    fn later(&self, now: MonoNanos) -> MonoNanos {
+        now
+    }
 }
 
 /// How often a header is there.

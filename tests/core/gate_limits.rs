@@ -135,6 +135,24 @@ fn a_single_limit_refuses_until_exactly_then() {
     assert_eq!((ask(SECOND * 13), ask(SECOND * 13)), (None, Some(("user", 6))));
 }
 
+/// Requests that came a second later were charged first.
+#[test]
+fn a_request_that_takes_long_is_refused_by_the_time_at_its_end() {
+    for (key, token) in [("global", "none"), ("subject", "required")] {
+        let gate = Gate::new();
+        let policy = gate.policy(&[&format!("Limit limit key={key} rate=5/m burst=5"), &format!("Token {token}")]);
+        let ask = |time, taking| {
+            let request = with(token_for("alice")).after(time).taking(taking);
+            refusal(&gate.decide(&policy, &request))
+        };
+        assert_eq!([(); 4].map(|()| ask(SECOND, Duration::ZERO)), [None; 4]);
+        assert_eq!(ask(Duration::ZERO, SECOND), None, "there is room for one more");
+        assert_eq!(ask(Duration::ZERO, SECOND), Some(("limit", 12)));
+        assert_eq!(ask(Duration::ZERO, SECOND * 2), Some(("limit", 11)));
+        assert_eq!(ask(SECOND, SECOND * 12), None, "room has come meanwhile");
+    }
+}
+
 #[test]
 fn standings_tell_what_is_left_after_this_request() {
     let gate = Gate::new();

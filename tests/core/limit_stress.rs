@@ -81,6 +81,65 @@ fn a_bucket_admits_exactly_its_burst() {
     }
 }
 
+/// Bursts of all threads on a new key, while the clock runs: as many are admitted as there is room for, and each other
+/// one is told a wait that was true while it asked.
+#[test]
+fn refusals_tell_the_time_until_there_is_room() {
+    const ROUNDS: u64 = 5_000;
+    const BURST: usize = 5;
+    const EACH: usize = 5;
+    const INTERVAL: u64 = 12 * 1_000_000_000;
+    /// How far the clock goes on between two readings: long enough to see a wait that is wrong by one of them.
+    const TICK: u64 = 100_000_000;
+    let geometry = Geometry::new(2, 64);
+    let words = memory(geometry);
+    let table = SlotTable::open(&words, geometry, MonoNanos(START)).unwrap();
+    let banks = [bank(table, "a"), bank(table, "b")];
+    let numbers = numbers("5/m", BURST as u32);
+    let clock = AtomicU64::new(START);
+    let read = || MonoNanos(clock.fetch_add(TICK, Ordering::Relaxed));
+    let barrier = Barrier::new(THREADS as usize);
+    // Of each request: when it came and when it was answered, and what.
+    let answers = run(|_| {
+        let burst = |round: u64| {
+            barrier.wait();
+            let charge = match round % 2 {
+                0 => Charge::keyed(numbers, banks[0], KeyHash::from_halves(round << 58, 1 + round)),
+                _ => Charge::shared(numbers, banks[1]),
+            };
+            let ask = || {
+                let (came, mut one) = (read(), [charge.clone()]);
+                let outcome = table.charge_all_by_clock(&mut one, came, |_| read());
+                (came.0, read().0, outcome, one[0].standing())
+            };
+            let asked: Vec<_> = (0..EACH).map(|_| ask()).collect();
+            // All have been answered; before the next burst all buckets are at rest.
+            if barrier.wait().is_leader() {
+                clock.fetch_add(2 * BURST as u64 * INTERVAL, Ordering::Relaxed);
+            }
+            asked
+        };
+        (0..ROUNDS).map(burst).collect::<Vec<_>>()
+    });
+    for round in 0..ROUNDS as usize {
+        let asked = || answers.iter().flat_map(|thread| &thread[round]);
+        let admitted = || asked().filter(|(_, _, outcome, _)| *outcome == Outcome::Admitted);
+        assert_eq!(admitted().count(), BURST, "round {round}");
+        // The bucket began to be emptied between these.
+        let from = admitted().map(|(came, ..)| came).min().unwrap();
+        let to = admitted().map(|(_, answered, ..)| answered).min().unwrap();
+        let wait = |since: u64, now: u64| (since + INTERVAL - now).min(INTERVAL).div_ceil(1_000_000_000);
+        for (came, answered, outcome, standing) in asked() {
+            if let Outcome::Refused { retry_after, .. } = *outcome {
+                let (shortest, longest) = (wait(*from, *answered), wait(*to, *came));
+                assert!((shortest..=longest).contains(&retry_after), "{retry_after} of {shortest} to {longest}");
+                assert_eq!((standing.remaining, standing.secs_until_one_more), (0, retry_after));
+            }
+        }
+    }
+    assert_eq!(table.overflows(), 0);
+}
+
 /// Keys come and go in a table that is far too small, while the clock runs.
 #[test]
 fn a_crowded_table_admits_nobody_too_often() {

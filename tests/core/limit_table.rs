@@ -119,6 +119,35 @@ fn standings_say_what_is_left_and_when_one_more_is() {
     assert_eq!(charges.each_ref().map(standing), [(0, 59), (100, 0)]);
 }
 
+/// A request that came at `NOW`, but not before others were charged that had read the clock a second later. It is
+/// decided two seconds after it came.
+#[test]
+fn a_request_that_was_overtaken_is_refused_by_the_time_of_the_refusal() {
+    let memory = Memory::new(2, 1);
+    let (table, rate) = (memory.table(), numbers("5/m", 5));
+    let (keyed, shared) = (Charge::keyed(rate, memory.bank("a"), key(1)), Charge::shared(rate, memory.bank("a")));
+    for (charge, other) in [(keyed, key(2)), (shared, key(3))] {
+        let late = |charges: &mut [Charge]| table.charge_all_by_clock(charges, NOW, |_| later(2));
+        assert_eq!(admitted(table, &charge, later(1), 4), 4);
+        let mut one = [charge.clone()];
+        assert_eq!(late(&mut one), Outcome::Admitted, "there is room for one more");
+        for _ in 0..3 {
+            assert_eq!(late(&mut one), Outcome::Refused { first: 0, retry_after: 11 });
+            assert_eq!((one[0].standing().remaining, one[0].standing().secs_until_one_more), (0, 11));
+        }
+        assert_eq!(late(&mut [charge.clone(), charge.clone()]), Outcome::Refused { first: 0, retry_after: 11 });
+        // For a clock that stands still it is 13 seconds from when it came.
+        let frozen = table.charge_all_by_clock(&mut one, NOW, |now| now);
+        assert_eq!(frozen, Outcome::Refused { first: 0, retry_after: 13 });
+        // What the others say goes by the same time.
+        let other = Charge::keyed(numbers("1/m", 3), memory.bank("b"), other);
+        assert_eq!(admitted(table, &other, later(1), 1), 1);
+        let mut both = [other, charge];
+        assert_eq!(late(&mut both), Outcome::Refused { first: 1, retry_after: 11 });
+        assert_eq!((both[0].standing().remaining, both[0].standing().secs_until_one_more), (2, 59));
+    }
+}
+
 #[test]
 fn the_first_refusal_is_named_and_the_longest_wait() {
     let memory = Memory::new(1, 1);
@@ -325,6 +354,20 @@ fn an_impossible_debt_heals() {
     memory.group()[1].store(u64::MAX, Relaxed);
     tat.store(0, Relaxed);
     assert_eq!(admitted(table, &Charge::keyed(twice, bank, key(3)), NOW, 5), 2, "as the group's");
+}
+
+/// A list that names a bucket twice refuses itself, whatever the time: it asks no more often than is sensible.
+#[test]
+fn a_request_that_is_overtaken_again_and_again_is_refused() {
+    let memory = Memory::new(1, 1);
+    let (table, bank) = (memory.table(), memory.bank("a"));
+    let clock = AtomicU64::new(NOW.0);
+    let charge = Charge::shared(numbers("1000000000/s", 1), bank);
+    let outcome = table.charge_all_by_clock(&mut [charge.clone(), charge], NOW, |_| {
+        MonoNanos(clock.fetch_add(1_000, Relaxed) + 1_000)
+    });
+    assert_eq!(outcome, Outcome::Refused { first: 1, retry_after: 1 });
+    assert!(clock.load(Relaxed) < NOW.0 + 100_000);
 }
 
 /// What each bucket must be, by the simplest means.

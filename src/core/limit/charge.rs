@@ -1,5 +1,7 @@
 //! Several limits at once: all are charged, or none.
 
+use smallvec::SmallVec;
+
 use super::bank::Bank;
 use super::gcra::{self, Wait};
 use super::group::{Receipt, Visit};
@@ -8,13 +10,20 @@ use super::rate::Numbers;
 use super::slots::SlotTable;
 use crate::time::MonoNanos;
 
+/// How often a request may find that its wait is over already, and try again. Each time others were charged
+/// since it had read the clock.
+const OVERTAKEN: u32 = 8;
+
 /// One limit's part in a request: what to charge, and after [`SlotTable::charge_all`] how it stands.
 #[derive(Clone, Debug)]
 pub struct Charge {
     numbers: Numbers,
     bank: Bank,
     key: Option<KeyHash>,
-    standing: Standing,
+    /// The bucket's `tat`: as the charge made it, else as it was found.
+    tat: u64,
+    /// The time by which the bucket was judged.
+    now: MonoNanos,
     receipt: Option<Receipt>,
 }
 
@@ -44,7 +53,7 @@ pub enum Outcome {
 impl Charge {
     /// One request to the bucket that everybody shares in `bank`.
     pub const fn shared(numbers: Numbers, bank: Bank) -> Self {
-        Self { numbers, bank, key: None, standing: Standing { remaining: 0, secs_until_one_more: 0 }, receipt: None }
+        Self { numbers, bank, key: None, tat: 0, now: MonoNanos(0), receipt: None }
     }
 
     /// One request to the bucket of `key`, of the limit that has `bank`.
@@ -53,15 +62,11 @@ impl Charge {
     }
 
     /// How the bucket stands: after the charge if it was made, else as it was found.
-    pub const fn standing(&self) -> Standing {
-        self.standing
-    }
-
-    fn stands_at(&mut self, tat: u64, now: MonoNanos) {
-        self.standing = Standing {
-            remaining: gcra::remaining(tat, now, self.numbers),
-            secs_until_one_more: gcra::secs_until_one_more(tat, now, self.numbers),
-        };
+    pub fn standing(&self) -> Standing {
+        Standing {
+            remaining: gcra::remaining(self.tat, self.now, self.numbers),
+            secs_until_one_more: gcra::secs_until_one_more(self.tat, self.now, self.numbers),
+        }
     }
 }
 
@@ -82,34 +87,51 @@ impl SlotTable<'_> {
         if let refused @ Outcome::Refused { .. } = self.test_all(charges, now) {
             return refused;
         }
-        // Shared buckets last: they are the most contended, and a charge to them then is seldom given back.
-        for shared in [false, true] {
-            for index in 0..charges.len() {
-                if charges[index].key.is_none() != shared {
-                    continue;
-                }
-                if let Err(wait) = self.charge(&mut charges[index], now) {
-                    self.give_all_back(charges, now);
-                    return Outcome::Refused { first: index, retry_after: wait.retry_after() };
-                }
+        // The longest interval last: whoever meets a charge that is then given back is told to wait for one of a
+        // shorter interval. Of equal ones shared buckets last: they are the most contended.
+        let mut order: SmallVec<[usize; 4]> = (0..charges.len()).collect();
+        order.sort_by_key(|&index| (charges[index].numbers.interval(), charges[index].key.is_none()));
+        for index in order {
+            if let Err(wait) = self.charge(&mut charges[index], now) {
+                self.give_all_back(charges);
+                return Outcome::Refused { first: index, retry_after: wait.retry_after() };
             }
         }
         Outcome::Admitted
     }
 
+    /// As [`charge_all`](Self::charge_all), for a request that came at `now`, while time goes on. `clock` gives the
+    /// time by now (or `now` again if it stands still), and is asked only before a refusal.
+    ///
+    /// Others may have read the clock later and yet been charged sooner. By `now` their charges lie in the
+    /// future: the wait comes out too long, and a bucket that has room for one more seems to have none. So a refusal
+    /// goes by a time read after the buckets, and stands only if there is still a wait then.
+    pub fn charge_all_by_clock(
+        &self,
+        charges: &mut [Charge],
+        mut now: MonoNanos,
+        clock: impl Fn(MonoNanos) -> MonoNanos,
+    ) -> Outcome {
+        for _ in 0..OVERTAKEN {
+            if self.charge_all(charges, now) == Outcome::Admitted {
+                return Outcome::Admitted;
+            }
+            now = now.max(clock(now));
+            if let refused @ Outcome::Refused { .. } = Outcome::of(charges, sane(now)) {
+                return refused;
+            }
+        }
+        self.charge_all(charges, now)
+    }
+
     /// Whether all of `charges` would be made, and how their buckets stand. Changes nothing.
     pub fn test_all(&self, charges: &mut [Charge], now: MonoNanos) -> Outcome {
         let now = sane(now);
-        let mut outcome = Outcome::Admitted;
-        for (index, charge) in charges.iter_mut().enumerate() {
-            let tat = self.look(charge, now);
+        for charge in &mut *charges {
+            charge.tat = self.look(charge, now);
             charge.receipt = None;
-            charge.stands_at(tat, now);
-            if let Err(wait) = gcra::test(tat, now, charge.numbers) {
-                outcome = outcome.and_refused(index, wait);
-            }
         }
-        outcome
+        Outcome::of(charges, now)
     }
 
     fn look(&self, charge: &Charge, now: MonoNanos) -> u64 {
@@ -124,19 +146,20 @@ impl SlotTable<'_> {
             Some(key) => self.visit(charge, key, now).charge(),
             None => self.charge_cell(self.shared_cell(charge.bank), charge.numbers, now),
         };
-        match result {
-            Ok(receipt) => charge.stands_at(receipt.tat, now),
-            Err(wait) => charge.standing = Standing { remaining: 0, secs_until_one_more: wait.retry_after() },
-        }
+        charge.now = now;
+        charge.tat = match result {
+            Ok(receipt) => receipt.tat,
+            Err(wait) => gcra::refusing(wait, now, charge.numbers),
+        };
         charge.receipt = result.ok();
         result.map(|_| ())
     }
 
-    fn give_all_back(&self, charges: &mut [Charge], now: MonoNanos) {
+    fn give_all_back(&self, charges: &mut [Charge]) {
         for charge in charges {
             if let Some(receipt) = charge.receipt.take() {
                 self.give_back(receipt, charge.numbers);
-                charge.stands_at(receipt.tat - charge.numbers.interval().get(), now);
+                charge.tat = receipt.tat - charge.numbers.interval().get();
             }
         }
     }
@@ -155,6 +178,18 @@ impl SlotTable<'_> {
 }
 
 impl Outcome {
+    /// What buckets say at `now` that stand as they were found.
+    fn of(charges: &mut [Charge], now: MonoNanos) -> Self {
+        let mut outcome = Self::Admitted;
+        for (index, charge) in charges.iter_mut().enumerate() {
+            charge.now = now;
+            if let Err(wait) = gcra::test(charge.tat, now, charge.numbers) {
+                outcome = outcome.and_refused(index, wait);
+            }
+        }
+        outcome
+    }
+
     fn and_refused(self, index: usize, wait: Wait) -> Self {
         let retry_after = wait.retry_after();
         match self {

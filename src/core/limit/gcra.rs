@@ -30,6 +30,12 @@ pub fn test(tat: u64, now: MonoNanos, numbers: Numbers) -> Result<u64, Wait> {
     if next <= full { Ok(next) } else { Err(Wait(next - full)) }
 }
 
+/// The `tat` of a bucket that at `now` asks for this `wait`.
+pub(super) fn refusing(wait: Wait, now: MonoNanos, numbers: Numbers) -> u64 {
+    // No overflow below: a window is at least an interval.
+    now.0.saturating_add(numbers.window() - numbers.interval().get()).saturating_add(wait.0)
+}
+
 /// How many requests would be admitted at once.
 pub fn remaining(tat: u64, now: MonoNanos, numbers: Numbers) -> u32 {
     let room = numbers.window().saturating_sub(tat.saturating_sub(now.0));

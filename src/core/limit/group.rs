@@ -55,7 +55,8 @@ const MARK: u64 = 1 << 63;
 /// Set in the marks of claimed slots.
 const CLAIMED: u64 = 1 << 62;
 
-/// Tries before a request is refused for want of a quiet moment. Each failed one is another process's success.
+/// Tries before a request is refused for want of a quiet moment. Each failed one is another process's success, so
+/// by then the bucket counts as just emptied.
 const TRIES: u32 = 1_000;
 
 /// A charge that was made, and can be given back.
@@ -122,7 +123,7 @@ impl Visit<'_> {
             }
             spin_hint();
         }
-        Err(Wait(0))
+        Err(Wait(self.numbers.interval().get()))
     }
 
     fn charge_live(self, word: usize, tat: u64) -> Try {
@@ -301,7 +302,7 @@ impl SlotTable<'_> {
             }
             spin_hint();
         }
-        Err(Wait(0))
+        Err(Wait(numbers.interval().get()))
     }
 
     /// Takes a charge back, so that it is as if it had never been made.

@@ -10,7 +10,7 @@
 //! * More keys are in debt than there is room for: some of them share a bucket of their limit, and together get no
 //!   more than one of them would.
 //! * A charge is given back because another limit of the request refuses, while a third party looks: that one
-//!   may be refused.
+//!   may be refused, and told to wait for it. A request's slowest bucket is charged last, so it is never that one.
 //! * A process is killed within a few nanoseconds of handing a slot from one key to another: the slot is lost until
 //!   the segment is made anew.
 //! * Two keys have the same keyed hash of 64 bits within one group of seven: they share a bucket.
