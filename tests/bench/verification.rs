@@ -134,6 +134,10 @@ fn garbage(c: &mut Criterion) {
     let mut other = issuer(RS256);
     other.issuer = Some("https://other.test".into());
     refused("unknown issuer", good.as_bytes(), &only(other));
+    // Many small members: what costs most to read.
+    let members: Vec<String> = (0..500).map(|number| format!("\"{number}\":\"a\"")).collect();
+    let many = sign(RS256, r#"{"alg":"RS256"}"#, format!("{{{}}}", members.join(",")));
+    refused("unknown issuer, 500 claims", many.as_bytes(), &issuers);
     let mut wide = issuer(RS256);
     (wide.algorithms, wide.audiences) = (algorithms(&[PS256]), Audiences::Any);
     refused("algorithm not allowed", good.as_bytes(), &only(wide));

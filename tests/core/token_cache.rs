@@ -6,6 +6,7 @@ use jwt_gate_core::{
     algorithm::Algorithm::EdDSA,
     time::UnixMicros,
     token::{
+        Rejection, Verified,
         cache::{Lookup, TokenCache},
         issuer::{Audiences, Issuer, IssuerSet},
     },
@@ -22,6 +23,27 @@ fn lookup(cache: &TokenCache, token: &str, issuers: &IssuerSet) -> Lookup {
     let (verdict, lookup) = cache.verify(token.as_bytes(), issuers, now());
     verdict.unwrap();
     lookup
+}
+
+fn reason(verdict: Result<Arc<Verified>, Rejection>) -> Option<Reason> {
+    verdict.err().map(|rejection| rejection.reason)
+}
+
+/// Whoever fetches keys is told whose are missing.
+#[test]
+fn a_missing_key_is_the_issuers() {
+    let keys_of = |issuer: Issuer, token: &str| {
+        let (verdict, _) = TokenCache::new(8).verify(token.as_bytes(), &only(Issuer { id: 7, ..issuer }), now());
+        verdict.err().and_then(|rejection| rejection.keys_of)
+    };
+    let good = token(EdDSA, &good_claims());
+    assert_eq!(keys_of(Issuer { keys: None, ..issuer(EdDSA) }, &good), Some(7));
+    let other_kid = sign(EdDSA, r#"{"alg":"EdDSA","kid":"of another"}"#, good_claims());
+    let named = Issuer { keys: Some(Arc::new(keys_of_another(r#","kid":"one""#))), ..issuer(EdDSA) };
+    assert_eq!(keys_of(named, &other_kid), Some(7));
+    let elsewhere = Issuer { issuer: Some("https://other.test".into()), ..issuer(EdDSA) };
+    assert_eq!(keys_of(elsewhere, &good), None);
+    assert_eq!(keys_of(issuer(EdDSA), &token(EdDSA, &subject_claims("alice", 1))), None);
 }
 
 #[test]
@@ -47,7 +69,7 @@ fn refused_tokens_are_not_remembered() {
     let expired = token(EdDSA, &subject_claims("alice", 1));
     for _ in 0..3 {
         let (verdict, lookup) = cache.verify(expired.as_bytes(), &issuers, now());
-        assert_eq!((verdict.err(), lookup), (Some(Reason::TokenExpired), Lookup::Miss));
+        assert_eq!((reason(verdict), lookup), (Some(Reason::TokenExpired), Lookup::Miss));
     }
 }
 
@@ -65,7 +87,7 @@ fn time_is_checked_on_every_hit() {
         (edge - 1, None),
     ] {
         let (verdict, lookup) = cache.verify(token.as_bytes(), &issuers, UnixMicros(now));
-        assert_eq!((verdict.err(), lookup), (expected, Lookup::Hit));
+        assert_eq!((reason(verdict), lookup), (expected, Lookup::Hit));
     }
 }
 
@@ -78,7 +100,7 @@ fn every_byte_counts() {
     let (input, _) = mallory.rsplit_once('.').unwrap();
     let (_, signature) = good.rsplit_once('.').unwrap();
     let (verdict, _) = cache.verify(format!("{input}.{signature}").as_bytes(), &issuers, now());
-    assert_eq!(verdict.err(), Some(Reason::SignatureInvalid));
+    assert_eq!(reason(verdict), Some(Reason::SignatureInvalid));
     for place in 0..good.len() {
         let mut changed = good.clone().into_bytes();
         changed[place] ^= 1;
@@ -102,11 +124,11 @@ fn a_location_that_does_not_accept_the_issuer_has_no_part_in_its_verdicts() {
         only(other)
     };
     let elsewhere = other(|i| i.issuer = Some("https://other.test".into()));
-    assert_eq!(cache.verify(token.as_bytes(), &elsewhere, now()).0.err(), Some(Reason::IssuerUnknown));
-    assert_eq!(cache.verify(token.as_bytes(), &IssuerSet::default(), now()).0.err(), Some(Reason::IssuerUnknown));
+    assert_eq!(reason(cache.verify(token.as_bytes(), &elsewhere, now()).0), Some(Reason::IssuerUnknown));
+    assert_eq!(reason(cache.verify(token.as_bytes(), &IssuerSet::default(), now()).0), Some(Reason::IssuerUnknown));
     // The same ISSUER with another audience is another policy.
     let stricter = other(|i| i.audiences = Audiences::OneOf(vec!["admin".into()]));
-    assert_eq!(cache.verify(token.as_bytes(), &stricter, now()).0.err(), Some(Reason::AudienceMismatch));
+    assert_eq!(reason(cache.verify(token.as_bytes(), &stricter, now()).0), Some(Reason::AudienceMismatch));
     let wider = other(|i| i.audiences = Audiences::Any);
     assert_eq!(lookup(&cache, &token, &wider), Lookup::Miss);
     // Both verdicts are kept, each for its own locations.
@@ -121,11 +143,11 @@ fn a_new_key_set_begins_anew() {
     let before = only(issuer(EdDSA));
     lookup(&cache, &token, &before);
     let mut withdrawn = issuer(EdDSA);
-    withdrawn.keys = Some(Arc::new(keys_of_another()));
-    assert_eq!(cache.verify(token.as_bytes(), &only(withdrawn), now()).0.err(), Some(Reason::SignatureInvalid));
+    withdrawn.keys = Some(Arc::new(keys_of_another("")));
+    assert_eq!(reason(cache.verify(token.as_bytes(), &only(withdrawn), now()).0), Some(Reason::SignatureInvalid));
     let mut none = issuer(EdDSA);
     none.keys = None;
-    assert_eq!(cache.verify(token.as_bytes(), &only(none), now()).0.err(), Some(Reason::KeysUnavailable));
+    assert_eq!(reason(cache.verify(token.as_bytes(), &only(none), now()).0), Some(Reason::KeysUnavailable));
     let after = only(issuer(EdDSA));
     assert_eq!(lookup(&cache, &token, &after), Lookup::Miss);
     assert_eq!(lookup(&cache, &token, &after), Lookup::Hit);
@@ -133,9 +155,9 @@ fn a_new_key_set_begins_anew() {
     assert_eq!(lookup(&cache, &token, &before), Lookup::Miss);
 }
 
-fn keys_of_another() -> jwt_gate_core::keys::KeySet {
+fn keys_of_another(more: &str) -> jwt_gate_core::keys::KeySet {
     let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
-    let jwks = format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}]}}"#);
+    let jwks = format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","x":"{x}"{more}}}]}}"#);
     jwt_gate_core::keys::set::from_jwks(jwks.as_bytes(), algorithms(&[EdDSA])).unwrap().keys
 }
 

@@ -10,7 +10,7 @@ use std::{hash::BuildHasher, hash::RandomState, sync::Arc};
 use parking_lot::Mutex;
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
-use super::{Verified, issuer::IssuerSet, verify};
+use super::{Rejection, Verified, check, issuer::IssuerSet};
 use crate::{time::UnixMicros, verdict::Reason};
 
 /// Entries of a bucket.
@@ -62,22 +62,22 @@ impl TokenCache {
         Self { buckets, hasher: RandomState::new() }
     }
 
-    /// Checks `token` as [`verify()`] does, from memory if this very token was let in before by one of
+    /// Checks `token` as [`verify()`](super::verify()) does, from memory if this very token was let in before by one of
     /// `issuers`. Only what was let in is remembered.
     ///
     /// # Errors
-    /// As [`verify()`]; for a token from memory as [`Verified::check_time`].
+    /// As [`verify()`](super::verify()); for a token from memory as [`Verified::check_time`].
     pub fn verify(
         &self,
         token: &[u8],
         issuers: &IssuerSet,
         now: UnixMicros,
-    ) -> (Result<Arc<Verified>, Reason>, Lookup) {
+    ) -> (Result<Arc<Verified>, Rejection>, Lookup) {
         let hash = self.hash(token);
         if let Some(verified) = self.get(hash, token, issuers) {
-            return (verified.check_time(now).map(|()| verified), Lookup::Hit);
+            return (verified.check_time(now).map(|()| verified).map_err(Rejection::from), Lookup::Hit);
         }
-        let verified = verify(token, issuers, now).map(Arc::new);
+        let verified = check(token, issuers, now).map(Arc::new);
         if let Ok(verified) = &verified {
             self.insert(hash, token, verified, now);
         }

@@ -3,13 +3,13 @@
 
 use super::{
     issuer::{Audiences, Issuer},
-    json::Json,
+    json::{self, Json, Members},
 };
 use crate::{time::UnixMicros, verdict::Reason};
 
 /// The members of a payload.
 #[derive(Debug)]
-pub struct Claims(Vec<(String, Json)>);
+pub struct Claims<'t>(Members<'t>);
 
 /// The times of a token (RFC 7519 sections 4.1.4 to 4.1.6), leeway not counted.
 #[derive(Clone, Copy, Debug)]
@@ -19,25 +19,27 @@ pub(super) struct Times {
     pub(super) issued_at: Option<UnixMicros>,
 }
 
-impl Claims {
+impl<'t> Claims<'t> {
     /// Reads a payload's JSON text.
     ///
     /// # Errors
     /// `token-malformed` if it is not a JSON object, strictly (see [`Json::parse`]).
-    pub(super) fn parse(text: &[u8]) -> Result<Self, Reason> {
-        match Json::parse(text) {
-            Ok(Json::Object(members)) => Ok(Self(members)),
-            _ => Err(Reason::TokenMalformed),
-        }
+    pub(super) fn parse(text: &'t [u8]) -> Result<Self, Reason> {
+        Json::parse_object(text).map(Self).ok_or(Reason::TokenMalformed)
+    }
+
+    /// The same claims, without the text.
+    pub(super) fn into_owned(self) -> Claims<'static> {
+        Claims(json::own_members(self.0))
     }
 
     /// The claim of this name: the member of exactly that name; if there is none, dots reach into objects.
-    pub fn get(&self, name: &str) -> Option<&Json> {
+    pub fn get(&self, name: &str) -> Option<&Json<'t>> {
         find(&self.0, name)
     }
 
     /// The first of these claims that is present.
-    pub(super) fn first_of(&self, names: &[String]) -> Option<&Json> {
+    pub(super) fn first_of(&self, names: &[String]) -> Option<&Json<'t>> {
         names.iter().find_map(|name| self.get(name))
     }
 
@@ -84,11 +86,11 @@ impl Claims {
     }
 }
 
-fn member<'j>(members: &'j [(String, Json)], name: &str) -> Option<&'j Json> {
+fn member<'j, 't>(members: &'j Members<'t>, name: &str) -> Option<&'j Json<'t>> {
     members.iter().find(|(n, _)| n == name).map(|(_, value)| value)
 }
 
-fn find<'j>(members: &'j [(String, Json)], name: &str) -> Option<&'j Json> {
+fn find<'j, 't>(members: &'j Members<'t>, name: &str) -> Option<&'j Json<'t>> {
     member(members, name).or_else(|| {
         name.match_indices('.').find_map(|(dot, _)| match member(members, &name[..dot]) {
             Some(Json::Object(inner)) => find(inner, &name[dot + 1..]),
@@ -99,7 +101,7 @@ fn find<'j>(members: &'j [(String, Json)], name: &str) -> Option<&'j Json> {
 
 /// A NumericDate (RFC 7519 section 2): seconds since 1970, perhaps with a fraction. What lies beyond
 /// the end of [`UnixMicros`] is its end.
-fn numeric_date(value: &Json) -> Result<UnixMicros, Reason> {
+fn numeric_date(value: &Json<'_>) -> Result<UnixMicros, Reason> {
     let Json::Number(number) = value else { return Err(Reason::TokenMalformed) };
     match (number.as_u64(), number.as_f64()) {
         (Some(seconds), _) => Ok(UnixMicros::from_secs(seconds)),
@@ -115,7 +117,7 @@ mod tests {
 
     use super::*;
 
-    fn claims(text: &str) -> Claims {
+    fn claims(text: &str) -> Claims<'_> {
         Claims::parse(text.as_bytes()).unwrap()
     }
 

@@ -48,12 +48,12 @@ impl<'t> Compact<'t> {
 
     /// The octets of the header.
     pub(super) fn header(&self) -> Result<Vec<u8>, Reason> {
-        decode(self.header).map_err(|_| Reason::TokenMalformed)
+        decode_object(self.header)
     }
 
     /// The octets of the payload.
     pub(super) fn payload(&self) -> Result<Vec<u8>, Reason> {
-        decode(self.payload).map_err(|_| Reason::TokenMalformed)
+        decode_object(self.payload)
     }
 
     /// Whether the signature is base64url at all. Whether it is empty, too long or wrong is for the key
@@ -61,6 +61,20 @@ impl<'t> Compact<'t> {
     pub(super) fn check_signature_form(&self) -> Result<(), Reason> {
         decode(self.signature).map(drop).map_err(|_| Reason::TokenMalformed)
     }
+}
+
+/// The octets of a segment that must hold a JSON object. What does not begin like one is not decoded, however long
+/// it is.
+fn decode_object(segment: &str) -> Result<Vec<u8>, Reason> {
+    let mut start = [0; 3];
+    let may_be_object = segment.as_bytes().get(..4).is_none_or(|quantum| {
+        // White space or the brace (RFC 8259 section 2).
+        BASE64_URL_SAFE_NO_PAD.decode_slice(quantum, &mut start).is_ok() && b" \t\n\r{".contains(&start[0])
+    });
+    if !may_be_object {
+        return Err(Reason::TokenMalformed);
+    }
+    decode(segment).map_err(|_| Reason::TokenMalformed)
 }
 
 /// base64url (RFC 4648 section 5) in its one canonical spelling: no padding, no white space, no other
@@ -72,6 +86,19 @@ pub(crate) fn decode(text: &str) -> Result<Vec<u8>, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_begins_like_an_object_is_decoded() {
+        for text in ["", "{", "{}", "{\"a\":1}", " {}", "\t\n\r {}", "{not json", " "] {
+            assert_eq!(decode_object(&BASE64_URL_SAFE_NO_PAD.encode(text)).unwrap(), text.as_bytes());
+        }
+        for text in ["[{}]", "null", "\"{}\"", "\u{feff}{}", "123", "\u{b}{}"] {
+            assert!(decode_object(&BASE64_URL_SAFE_NO_PAD.encode(text)).is_err(), "{text:?}");
+        }
+        for segment in ["eyJ", "eyJ9Q", "eyJ=", "eyJ9====", "eyJ9\u{e9}", "ey\u{20ac}J", "ey+9"] {
+            assert_eq!(decode_object(segment).ok(), decode(segment).ok(), "{segment:?}");
+        }
+    }
 
     #[test]
     fn base64url_has_one_spelling() {

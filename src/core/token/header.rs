@@ -1,28 +1,30 @@
 //! The JOSE header (RFC 7515 section 4.1). Three members are read; keys and addresses of keys that a
 //! token brings along (`jwk`, `jku`, `x5u`, `x5c`) never are.
 
+use std::borrow::Cow;
+
 use super::json::Json;
 use crate::{algorithm::Algorithm, verdict::Reason};
 
 /// What a header says that matters here.
-pub(super) struct Header {
+pub(super) struct Header<'t> {
     pub(super) algorithm: Algorithm,
-    pub(super) kid: Option<String>,
-    pub(super) typ: Option<String>,
+    pub(super) kid: Option<Cow<'t, str>>,
+    pub(super) typ: Option<Cow<'t, str>>,
 }
 
-impl Header {
+impl<'t> Header<'t> {
     /// Reads the header's JSON text.
     ///
     /// # Errors
     /// `token-malformed`: not a JSON object, a member of the wrong type, no `alg`, or an extension that
     /// would have to be understood (`crit`; `b64`, RFC 7797). `algorithm-refused`: an `alg` that does not
     /// exist here, `none` among them.
-    pub(super) fn parse(text: &[u8]) -> Result<Self, Reason> {
-        let Ok(Json::Object(members)) = Json::parse(text) else { return Err(Reason::TokenMalformed) };
+    pub(super) fn parse(text: &'t [u8]) -> Result<Self, Reason> {
+        let members = Json::parse_object(text).ok_or(Reason::TokenMalformed)?;
         let (mut alg, mut kid, mut typ) = (None, None, None);
         for (name, value) in members {
-            let slot = match name.as_str() {
+            let slot = match &*name {
                 "alg" => &mut alg,
                 "kid" => &mut kid,
                 "typ" => &mut typ,

@@ -12,31 +12,58 @@ pub const MAX_DEPTH: u8 = 16;
 /// Up to this many members, comparing each pair of names is cheaper than a hash set.
 const FEW_MEMBERS: usize = 16;
 
-/// A JSON value. Integers from `i64::MIN` to `u64::MAX` are exact, other numbers are `f64`.
+/// A JSON value. Integers from `i64::MIN` to `u64::MAX` are exact, other numbers are `f64`. What is spelt without
+/// escapes is borrowed from the text: most tokens that are refused are refused before anything has to be kept.
 #[derive(Debug, PartialEq)]
 #[allow(missing_docs)] // named as in RFC 8259
-pub enum Json {
+pub enum Json<'t> {
     Null,
     Bool(bool),
     Number(Number),
-    String(String),
-    Array(Vec<Json>),
-    /// Members in the order of the text; no name twice.
-    Object(Vec<(String, Json)>),
+    String(Cow<'t, str>),
+    Array(Vec<Json<'t>>),
+    Object(Members<'t>),
 }
 
-impl Json {
+/// The members of an object, in the order of the text; no name twice.
+pub type Members<'t> = Vec<(Cow<'t, str>, Json<'t>)>;
+
+impl<'t> Json<'t> {
     /// Reads exactly one value from `text`.
     ///
     /// # Errors
     /// Says what is wrong and where, without quoting the text: not JSON or not UTF-8 (lone surrogates and
     /// a byte order mark included), a number too large for `f64`, more than [`MAX_DEPTH`] levels, a member
     /// name twice (also if spelt with escapes), anything but white space behind the value.
-    pub fn parse(text: &[u8]) -> Result<Self, String> {
+    pub fn parse(text: &'t [u8]) -> Result<Self, String> {
+        Self::read(text).map_err(|error| error.to_string())
+    }
+
+    /// As [`Json::parse`], for the members of an object, where nobody asks what is wrong.
+    pub(super) fn parse_object(text: &'t [u8]) -> Option<Members<'t>> {
+        match Self::read(text) {
+            Ok(Self::Object(members)) => Some(members),
+            _ => None,
+        }
+    }
+
+    fn read(text: &'t [u8]) -> Result<Self, serde_json::Error> {
         let mut reader = serde_json::Deserializer::from_slice(text);
-        let value = Level(MAX_DEPTH).deserialize(&mut reader).map_err(|e| e.to_string())?;
-        reader.end().map_err(|e| e.to_string())?;
+        let value = Level(MAX_DEPTH).deserialize(&mut reader)?;
+        reader.end()?;
         Ok(value)
+    }
+
+    /// The same value, without the text.
+    pub fn into_owned(self) -> Json<'static> {
+        match self {
+            Self::Null => Json::Null,
+            Self::Bool(value) => Json::Bool(value),
+            Self::Number(number) => Json::Number(number),
+            Self::String(text) => Json::String(text.into_owned().into()),
+            Self::Array(elements) => Json::Array(elements.into_iter().map(Json::into_owned).collect()),
+            Self::Object(members) => Json::Object(own_members(members)),
+        }
     }
 
     /// The member of this name, if this is an object that has one.
@@ -83,6 +110,11 @@ impl Json {
     }
 }
 
+/// The same members, without the text.
+pub(super) fn own_members(members: Members<'_>) -> Members<'static> {
+    members.into_iter().map(|(name, value)| (name.into_owned().into(), value.into_owned())).collect()
+}
+
 /// Reads a value inside which this many levels are left.
 #[derive(Clone, Copy)]
 struct Level(u8);
@@ -94,49 +126,49 @@ impl Level {
 }
 
 impl<'de> DeserializeSeed<'de> for Level {
-    type Value = Json;
+    type Value = Json<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Level {
-    type Value = Json;
+    type Value = Json<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Json, E> {
+    fn visit_unit<E: Error>(self) -> Result<Json<'de>, E> {
         Ok(Json::Null)
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Json, E> {
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Json<'de>, E> {
         Ok(Json::Bool(value))
     }
 
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Json, E> {
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Json<'de>, E> {
         Ok(Json::Number(value.into()))
     }
 
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Json, E> {
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Json<'de>, E> {
         Ok(Json::Number(value.into()))
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Json, E> {
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Json<'de>, E> {
         Number::from_f64(value).map(Json::Number).ok_or_else(|| E::custom("number out of range"))
     }
 
-    fn visit_str<E: Error>(self, value: &str) -> Result<Json, E> {
-        Ok(Json::String(value.to_owned()))
+    fn visit_str<E: Error>(self, value: &str) -> Result<Json<'de>, E> {
+        Ok(Json::String(value.to_owned().into()))
     }
 
-    fn visit_string<E: Error>(self, value: String) -> Result<Json, E> {
-        Ok(Json::String(value))
+    fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Json<'de>, E> {
+        Ok(Json::String(value.into()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut source: A) -> Result<Json, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut source: A) -> Result<Json<'de>, A::Error> {
         let inner = self.deeper()?;
         let mut elements = Vec::new();
         while let Some(element) = source.next_element_seed(inner)? {
@@ -145,10 +177,10 @@ impl<'de> Visitor<'de> for Level {
         Ok(Json::Array(elements))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut source: A) -> Result<Json, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut source: A) -> Result<Json<'de>, A::Error> {
         let inner = self.deeper()?;
-        let mut members: Vec<(String, Json)> = Vec::new();
-        while let Some(name) = source.next_key::<String>()? {
+        let mut members = Members::new();
+        while let Some(name) = source.next_key_seed(Name)? {
             members.push((name, source.next_value_seed(inner)?));
         }
         if has_duplicate(&members) {
@@ -158,7 +190,34 @@ impl<'de> Visitor<'de> for Level {
     }
 }
 
-fn has_duplicate(members: &[(String, Json)]) -> bool {
+/// Reads the name of a member.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member name")
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Cow<'de, str>, E> {
+        Ok(value.to_owned().into())
+    }
+
+    fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Cow<'de, str>, E> {
+        Ok(value.into())
+    }
+}
+
+fn has_duplicate(members: &Members<'_>) -> bool {
     if members.len() <= FEW_MEMBERS {
         return members
             .iter()
@@ -166,7 +225,7 @@ fn has_duplicate(members: &[(String, Json)]) -> bool {
             .any(|(i, (name, _))| members[..i].iter().any(|(earlier, _)| earlier == name));
     }
     let mut seen = HashSet::with_capacity(members.len());
-    !members.iter().all(|(name, _)| seen.insert(name.as_str()))
+    !members.iter().all(|(name, _)| seen.insert(&**name))
 }
 
 #[cfg(test)]
