@@ -1,4 +1,4 @@
-//! Atomics: the standard ones, or loom's when the limiter is model-checked (`--cfg loom`).
+//! Atomics: the standard ones, or loom's when shared memory is model-checked (`--cfg loom`).
 //! Nothing else in this crate names `std::sync::atomic`.
 
 #[cfg(loom)]

@@ -1,4 +1,5 @@
-//! Every interleaving of two processes on one group of the slot table, by the model checker loom.
+//! Every interleaving of two processes on one group of the slot table, or on one source of the key store, by the model
+//! checker loom.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p jwt-gate-core --release --test loom
@@ -11,9 +12,11 @@
 use std::sync::Arc;
 
 use jwt_gate_core::limit::{Bank, Charge, Geometry, KeyHash, LimitId, Numbers, Outcome, SlotTable};
-use jwt_gate_core::sync::AtomicU64;
+use jwt_gate_core::sync::{AtomicU64, Ordering};
 use jwt_gate_core::time::MonoNanos;
 use loom::thread;
+
+mod loom_key_store;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -192,6 +195,59 @@ fn a_shared_bucket_is_charged_once_a_request() {
         let admitted = u32::from(memory.all(&mut [memory.shared(twice)], 100)) + other.join().unwrap();
         assert_eq!(admitted, 2);
         assert!(!memory.all(&mut [memory.shared(twice)], 101));
+    });
+}
+
+/// Whoever read the clock first may be charged last, when the others' charges lie in its future: it has what they left,
+/// and if there is nothing, it waits from the moment at which it is told so.
+#[test]
+fn who_is_overtaken_gets_what_is_left_and_a_true_wait() {
+    for burst in [1, 2] {
+        explore(3, move || {
+            let (memory, rate) = (Memory::new(), numbers("1/m", burst));
+            let clock = Arc::new(AtomicU64::new(100));
+            let ask = move |memory: &Memory, clock: &AtomicU64| {
+                let read = || MonoNanos(clock.fetch_add(1, Ordering::Relaxed) * SECOND);
+                let (came, mut one) = (read(), [memory.shared(rate)]);
+                let table = SlotTable::open(&memory.words, memory.geometry, came).unwrap();
+                (came, table.charge_all_by_clock(&mut one, came, |_| read()), read())
+            };
+            let other = memory.spawn({
+                let clock = clock.clone();
+                move |memory| ask(memory, &clock)
+            });
+            let mut answers = [ask(&memory, &clock), other.join().unwrap()];
+            // The admitted first.
+            answers.sort_by_key(|(_, outcome, _)| *outcome != Outcome::Admitted);
+            assert_eq!(answers[0].1, Outcome::Admitted);
+            match answers[1] {
+                (_, Outcome::Admitted, _) => assert_eq!(burst, 2),
+                (came, Outcome::Refused { retry_after, .. }, told) => {
+                    assert_eq!(burst, 1, "there was room for both");
+                    let (from, to) = (answers[0].0, answers[0].2);
+                    let seconds = |since: MonoNanos, now: MonoNanos| 60 + since.0 / SECOND - now.0 / SECOND;
+                    assert!(seconds(from, told) <= retry_after && retry_after <= seconds(to, came).min(60));
+                }
+            }
+        });
+    }
+}
+
+/// A charge that is given back is seen by others meanwhile. It is not the one to the slow bucket, so that nobody is told
+/// to wait an hour for nothing.
+#[test]
+fn the_slowest_bucket_is_charged_last() {
+    explore(3, || {
+        let memory = Memory::new();
+        let (slow, fast) = (numbers("1/h", 1), numbers("1/m", 1));
+        // The key has its slot, so that the model is about charging alone.
+        assert_eq!(memory.one(A, slow, 10), 1);
+        let other = memory.spawn(move |memory| {
+            memory.all(&mut [memory.shared(fast)], 5_000);
+            memory.one(A, slow, 5_000)
+        });
+        let both = memory.all(&mut [memory.keyed(A, slow), memory.shared(fast)], 5_000);
+        assert_eq!(u32::from(both) + other.join().unwrap(), 1);
     });
 }
 

@@ -3,11 +3,17 @@
 //! Nothing here guesses what a text might be: an administrator names the kind of a source, and each kind
 //! has one reader: [`set::from_jwks`], [`set::from_pem`], [`set::from_secret`]. Messages are made for
 //! administrators and never contain key material.
+//!
+//! Keys that change while the server runs are fetched by one process, when [`schedule`] says, and shared through
+//! [`store`]; [`stored`] is how they are kept on disk.
 
 mod jwk;
 mod pem;
+pub mod schedule;
 mod secret;
 pub mod set;
+pub mod store;
+pub mod stored;
 
 pub use self::set::{KeySet, Loaded};
 use crate::{

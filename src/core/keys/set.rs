@@ -1,5 +1,7 @@
 //! The keys of one issuer, and which of them a token may be checked with.
 
+use std::sync::Arc;
+
 use super::{Key, jwk, pem, secret};
 use crate::{
     algorithm::{Algorithm, AlgorithmSet},
@@ -19,7 +21,7 @@ pub const MAX_CANDIDATES: usize = 4;
 
 /// The keys of one issuer; at least one.
 #[derive(Debug)]
-pub struct KeySet(Vec<Key>);
+pub struct KeySet(Vec<Arc<Key>>);
 
 /// What was read from a source.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ pub fn from_jwks(bytes: &[u8], allowed: AlgorithmSet) -> Result<Loaded, String> 
     let (mut keys, mut skipped) = (Vec::new(), Vec::new());
     for (index, entry) in entries.iter().enumerate() {
         match jwk::read(entry, allowed) {
-            Ok(key) => keys.push(key),
+            Ok(key) => keys.push(Arc::new(key)),
             Err(reason) => skipped.push(format!("key {}: {reason}", jwk::label(entry, index))),
         }
     }
@@ -68,7 +70,10 @@ pub fn from_jwks(bytes: &[u8], allowed: AlgorithmSet) -> Result<Loaded, String> 
 /// how to turn it into what is needed.
 pub fn from_pem(bytes: &[u8], allowed: AlgorithmSet) -> Result<Loaded, String> {
     check_length(bytes)?;
-    let keys = pem::read(bytes)?.into_iter().map(|key| Key::new(None, allowed, key)).collect::<Result<_, _>>()?;
+    let keys = pem::read(bytes)?
+        .into_iter()
+        .map(|key| Key::new(None, allowed, key).map(Arc::new))
+        .collect::<Result<_, _>>()?;
     Ok(Loaded { keys: KeySet::new(keys)?, skipped: Vec::new() })
 }
 
@@ -81,7 +86,7 @@ pub fn from_pem(bytes: &[u8], allowed: AlgorithmSet) -> Result<Loaded, String> {
 pub fn from_secret(bytes: &[u8], allowed: AlgorithmSet) -> Result<Loaded, String> {
     check_length(bytes)?;
     let key = Key::new(None, allowed, secret::read(bytes, allowed)?)?;
-    Ok(Loaded { keys: KeySet::new(vec![key])?, skipped: Vec::new() })
+    Ok(Loaded { keys: KeySet::new(vec![Arc::new(key)])?, skipped: Vec::new() })
 }
 
 /// One reason stands for up to [`MAX_KEYS`], so that the line in the log stays one that can be read.
@@ -101,7 +106,7 @@ fn check_length(bytes: &[u8]) -> Result<(), String> {
 }
 
 impl KeySet {
-    fn new(keys: Vec<Key>) -> Result<Self, String> {
+    fn new(keys: Vec<Arc<Key>>) -> Result<Self, String> {
         let unnamed = keys.iter().filter(|key| key.kid().is_none()).count();
         if unnamed > MAX_CANDIDATES {
             return Err(format!(
@@ -115,8 +120,8 @@ impl KeySet {
     ///
     /// # Errors
     /// More than [`MAX_CANDIDATES`] of them carry no `kid`; none at all.
-    pub fn merge(sets: impl IntoIterator<Item = Self>) -> Result<Self, String> {
-        let keys: Vec<Key> = sets.into_iter().flat_map(|set| set.0).collect();
+    pub fn merge<'s>(sets: impl IntoIterator<Item = &'s Self>) -> Result<Self, String> {
+        let keys: Vec<Arc<Key>> = sets.into_iter().flat_map(|set| &set.0).cloned().collect();
         if keys.is_empty() {
             return Err("no key".into());
         }
@@ -125,7 +130,7 @@ impl KeySet {
 
     /// The keys, in the order of their sources.
     pub fn iter(&self) -> impl Iterator<Item = &Key> {
-        self.0.iter()
+        self.0.iter().map(Arc::as_ref)
     }
 
     /// The keys that a token with this `kid` and algorithm may be checked with, at most
