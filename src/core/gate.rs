@@ -13,9 +13,10 @@ use crate::limit::LimitId;
 use crate::limit::SlotTable;
 use crate::limit::Subject;
 use crate::limit::{Charge, Outcome, Standing};
+use crate::revocation::RevocationList;
 use crate::time::Now;
-use crate::token::Verified;
 use crate::token::cache::TokenCache;
+use crate::token::{Rejection, Verified};
 use crate::verdict::Reason;
 
 /// What outlives requests and decisions share.
@@ -25,6 +26,8 @@ pub struct Shared<'s> {
     pub limits: SlotTable<'s>,
     /// Tokens that were verified before.
     pub tokens: &'s TokenCache,
+    /// Tokens that are refused whatever else is good about them.
+    pub revocations: Option<&'s RevocationList>,
 }
 
 /// What is known of the same client request from before an internal redirect, or from the main request of
@@ -70,12 +73,21 @@ pub struct Refusal<'p> {
     pub retry_after: Option<u64>,
     /// The limit that refuses.
     pub limit: Option<&'p Limit>,
+    /// [`Issuer::id`](crate::token::issuer::Issuer::id) of the issuer that lacks the key, or all keys: another
+    /// decision may follow once it has new ones.
+    pub keys_of: Option<u32>,
+}
+
+impl From<Rejection> for Refusal<'_> {
+    fn from(Rejection { reason, keys_of }: Rejection) -> Self {
+        let retry_after = (reason == Reason::KeysUnavailable).then_some(KEYS_RETRY_SECS);
+        Self { reason, retry_after, limit: None, keys_of }
+    }
 }
 
 impl From<Reason> for Refusal<'_> {
     fn from(reason: Reason) -> Self {
-        let retry_after = (reason == Reason::KeysUnavailable).then_some(KEYS_RETRY_SECS);
-        Self { reason, retry_after, limit: None }
+        Rejection::from(reason).into()
     }
 }
 
@@ -83,8 +95,8 @@ impl From<Reason> for Refusal<'_> {
 const KEYS_RETRY_SECS: u64 = 30;
 
 /// Decides a request. Cheapest first, so that a hostile request costs little; the first refusal wins:
-/// networks, limits without identity, credential, token, proof against forgery from other sites, limits
-/// with identity.
+/// networks, limits without identity, credential, token and its revocation, proof against forgery from other
+/// sites, limits with identity.
 pub fn decide<'r, 'p>(
     policy: &'p Policy,
     shared: Shared<'_>,
@@ -110,7 +122,7 @@ fn steps<'r, 'p>(
         return Err(Reason::AddressDenied.into());
     }
     let mut subject = Subject { client, peer, prefix: policy.prefix, identity: None };
-    charge(&policy.early_limits, shared, &subject, prior, now, verdict)?;
+    charge(&policy.early_limits, shared, facts, &subject, prior, now, verdict)?;
     let identity = match prior.identity {
         _ if policy.token == TokenMode::None => None,
         Some((identity, source)) => {
@@ -122,7 +134,7 @@ fn steps<'r, 'p>(
     // Limits that need an identity do not apply to the anonymous.
     if let Some(identity) = &identity {
         subject.identity = Some(identity);
-        charge(&policy.late_limits, shared, &subject, prior, now, verdict)?;
+        charge(&policy.late_limits, shared, facts, &subject, prior, now, verdict)?;
     }
     Ok(identity)
 }
@@ -136,16 +148,17 @@ fn judge_again<'r>(
     identity: &Arc<Verified>,
     now: Now,
     verdict: &mut Verdict<'_>,
-) -> Result<Arc<Verified>, Reason> {
+) -> Result<Arc<Verified>, Rejection> {
     if policy.issuers.accepts(identity.issuer()) {
         identity.check_time(now.wall)?;
+        check_revocation(shared, identity)?;
         return Ok(Arc::clone(identity));
     }
     match identify(policy, shared, facts, now, verdict) {
         // The token was taken away, or is not where this policy looks for it.
-        Ok(None) | Err(Reason::TokenMissing) => Err(Reason::IssuerUnknown),
+        Ok(None) | Err(Rejection { reason: Reason::TokenMissing, .. }) => Err(Reason::IssuerUnknown.into()),
         Ok(Some(verified)) => Ok(verified),
-        Err(reason) => Err(reason),
+        Err(rejection) => Err(rejection),
     }
 }
 
@@ -155,26 +168,36 @@ fn identify<'r>(
     facts: &impl Facts<'r>,
     now: Now,
     verdict: &mut Verdict<'_>,
-) -> Result<Option<Arc<Verified>>, Reason> {
+) -> Result<Option<Arc<Verified>>, Rejection> {
     let Some(credential) = credentials::find(&policy.credentials, facts)? else {
         return match policy.token {
-            TokenMode::Required => Err(Reason::TokenMissing),
+            TokenMode::Required => Err(Reason::TokenMissing.into()),
             TokenMode::Optional | TokenMode::None => Ok(None),
         };
     };
     verdict.source = Some(credential.source.clone());
     let (verified, _) = shared.tokens.verify(&credential.token, &policy.issuers, now.wall);
     let verified = verified?;
+    check_revocation(shared, &verified)?;
     if matches!(credential.source, Source::Cookie(_)) && !csrf::is_meant(facts) {
-        return Err(Reason::Csrf);
+        return Err(Reason::Csrf.into());
     }
     Ok(Some(verified))
 }
 
+/// A token from memory is asked about like any other: the list may have changed since.
+fn check_revocation(shared: Shared<'_>, token: &Verified) -> Result<(), Reason> {
+    match shared.revocations {
+        Some(list) if list.revokes(token) => Err(Reason::TokenRevoked),
+        _ => Ok(()),
+    }
+}
+
 /// Charges those of `limits` that apply and were not charged before: all, or none.
-fn charge<'p>(
+fn charge<'r, 'p>(
     limits: &'p [Limit],
     shared: Shared<'_>,
+    facts: &impl Facts<'r>,
     subject: &Subject<'_>,
     prior: Prior<'_>,
     now: Now,
@@ -194,7 +217,7 @@ fn charge<'p>(
     }
     let mut charges: SmallVec<[Charge; 4]> =
         applying.iter().map(|limit| limit.buckets.charge(shared.limits, &limit.def, subject)).collect();
-    let outcome = shared.limits.charge_all(&mut charges, now.mono);
+    let outcome = shared.limits.charge_all_by_clock(&mut charges, now.mono, |now| facts.later(now));
     let standings = applying.iter().zip(&charges).map(|(&limit, charge)| Tested { limit, standing: charge.standing() });
     verdict.standings.extend(standings);
     match outcome {
@@ -207,5 +230,5 @@ fn charge<'p>(
 }
 
 fn refusal(limit: Option<&Limit>, retry_after: u64) -> Refusal<'_> {
-    Refusal { reason: Reason::RateLimited, retry_after: Some(retry_after), limit }
+    Refusal { reason: Reason::RateLimited, retry_after: Some(retry_after), limit, keys_of: None }
 }

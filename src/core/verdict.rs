@@ -23,6 +23,7 @@ pub enum Reason {
     TokenMalformed,
     TokenMissing,
     TokenNotYetValid,
+    TokenRevoked,
     TokenTooLarge,
     TypeMismatch,
 }
@@ -73,7 +74,7 @@ const fn row(
 
 impl Reason {
     /// All reasons, for tests and documentation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::AddressDenied,
         Self::AlgorithmRefused,
         Self::AudienceMismatch,
@@ -91,6 +92,7 @@ impl Reason {
         Self::TokenMalformed,
         Self::TokenMissing,
         Self::TokenNotYetValid,
+        Self::TokenRevoked,
         Self::TokenTooLarge,
         Self::TypeMismatch,
     ];
@@ -119,6 +121,8 @@ impl Reason {
             Self::ClaimMismatch => row("claim-mismatch", 401, true, TOKEN, "JG1017"),
             Self::Csrf => row("csrf", 403, false, None, "JG1018"),
             Self::Internal => row("internal", 500, false, None, "JG1019"),
+            // JG1020 is the glue's.
+            Self::TokenRevoked => row("token-revoked", 401, true, TOKEN, "JG1021"),
         }
     }
 

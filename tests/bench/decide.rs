@@ -20,6 +20,7 @@ use jwt_gate_core::gate::{Prior, Shared, decide};
 use jwt_gate_core::keys::set;
 use jwt_gate_core::limit::{Buckets, Geometry, SlotTable};
 use jwt_gate_core::net::network::NetworkSet;
+use jwt_gate_core::revocation::{RevocationList, compile};
 use jwt_gate_core::sync::AtomicU64;
 use jwt_gate_core::time::{MonoNanos, Now, UnixMicros};
 use jwt_gate_core::token::cache::TokenCache;
@@ -86,21 +87,39 @@ fn policy(table: SlotTable<'_>, issuers: usize, networks: u32) -> Policy {
     Policy::resolve(&[&section], &tables, buckets).unwrap()
 }
 
+/// The subject of the first revocation.
+const REVOKED: usize = 10_000_000;
+
+/// A list of all kinds of entries, so that a token has to be looked up by all that it bears.
+fn revocations(entries: usize) -> RevocationList {
+    let entries: Vec<_> = (0..entries)
+        .map(|n| {
+            let kind = ["sub", "jti", "client", "sid"][n % 4];
+            format!(r#"{{"issuer":"login0","{kind}":"user-{:08}"}}"#, REVOKED + n)
+        })
+        .chain([r#"{"issuer":"login0","issued_before":"2020-01-01T00:00:00Z"}"#.to_owned()])
+        .collect();
+    let source = format!(r#"{{"revoked":[{}]}}"#, entries.join(","));
+    RevocationList::open(Arc::new(compile(source.as_bytes()).unwrap().bytes)).unwrap()
+}
+
 fn bench(c: &mut Criterion) {
     let geometry = Geometry::for_bytes(64 << 20).unwrap();
     let words: Vec<AtomicU64> = (0..geometry.words()).map(|_| AtomicU64::new(0)).collect();
     let table = SlotTable::format(&words, geometry, [1, 2]).unwrap();
-    let cache = TokenCache::new(4096);
-    let nothing = TokenCache::new(0);
+    let (cache, nothing, few) = (TokenCache::new(4096), TokenCache::new(0), TokenCache::new(64));
+    let of = |tokens| Shared { limits: table, tokens, revocations: None };
+    let list = revocations(100_000);
+    let with_list = |tokens| Shared { revocations: Some(&list), ..of(tokens) };
     let mut time = NOW;
-    let mut run = |policy: &Policy, tokens: &TokenCache, credential: &[u8], client: IpAddr| {
+    let mut run = |policy: &Policy, shared: Shared<'_>, credential: &[u8], client: IpAddr| {
         time.mono.0 += 1_000;
         let value = [b"Bearer ", credential].concat();
         let headers = [("Host", &b"localhost"[..]), ("Accept", b"*/*"), ("Authorization", value.as_slice())];
         let facts =
             PlainFacts { client, peer: client, method: b"GET", query: None, headers: &headers, own_scheme: b"http" };
         let started = std::time::Instant::now();
-        let verdict = decide(policy, Shared { limits: table, tokens }, black_box(&facts), Prior::default(), time);
+        let verdict = decide(policy, shared, black_box(&facts), Prior::default(), time);
         let elapsed = started.elapsed();
         (verdict.outcome.map(|_| ()).map_err(|refusal| refusal.reason.word()), elapsed)
     };
@@ -108,39 +127,44 @@ fn bench(c: &mut Criterion) {
     let stranger = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
     let plain = policy(table, 1, 10_000);
     let (good, forged, long) = (token(0, &SECRET), token(0, &[8; 32]), vec![b'a'; 8000]);
+    let revoked = token(REVOKED, &SECRET);
     let mut group = c.benchmark_group("decide");
-    let mut case = |id: BenchmarkId, policy: &Policy, tokens: &TokenCache, credentials: &[&[u8]], client, expected| {
+    let mut case = |id: BenchmarkId, policy: &Policy, shared: Shared<'_>, credentials: &[&[u8]], client, expected| {
         let mut next = 0;
         for credential in credentials {
-            assert_eq!(run(policy, tokens, credential, client).0, expected);
+            assert_eq!(run(policy, shared, credential, client).0, expected);
         }
         group.bench_function(id, |b| {
             b.iter_custom(|rounds| {
                 (0..rounds)
                     .map(|_| {
                         next = (next + 1) % credentials.len();
-                        run(policy, tokens, credentials[next], client).1
+                        run(policy, shared, credentials[next], client).1
                     })
                     .sum()
             });
         });
     };
     let id = BenchmarkId::from_parameter;
-    case(id("warm"), &plain, &cache, &[&good], client, Ok(()));
+    case(id("warm"), &plain, of(&cache), &[&good], client, Ok(()));
     let many: Vec<_> = (0..1000).map(|subject| token(subject, &SECRET)).collect();
     let many: Vec<&[u8]> = many.iter().map(Vec::as_slice).collect();
-    case(id("warm, 1000 tokens"), &plain, &cache, &many, client, Ok(()));
-    case(id("cold HS256"), &plain, &nothing, &[&good], client, Ok(()));
-    case(id("refused: address"), &plain, &cache, &[&good], stranger, Err("address-denied"));
-    case(id("refused: forged"), &plain, &cache, &[&forged], client, Err("signature-invalid"));
-    case(id("refused: 8000 bytes of garbage"), &plain, &cache, &[&long], client, Err("token-malformed"));
+    case(id("warm, 1000 tokens"), &plain, of(&cache), &many, client, Ok(()));
+    case(id("cold HS256"), &plain, of(&nothing), &[&good], client, Ok(()));
+    case(id("warm, 100000 revocations"), &plain, with_list(&cache), &[&good], client, Ok(()));
+    case(id("warm, 1000 tokens, 100000 revocations"), &plain, with_list(&cache), &many, client, Ok(()));
+    case(id("cold HS256, 100000 revocations"), &plain, with_list(&nothing), &[&good], client, Ok(()));
+    case(id("refused: revoked"), &plain, with_list(&cache), &[&revoked], client, Err("token-revoked"));
+    case(id("refused: address"), &plain, of(&cache), &[&good], stranger, Err("address-denied"));
+    case(id("refused: forged"), &plain, of(&cache), &[&forged], client, Err("signature-invalid"));
+    case(id("refused: 8000 bytes of garbage"), &plain, of(&cache), &[&long], client, Err("token-malformed"));
     for issuers in [1, 10, 100] {
         let policy = policy(table, issuers, 10_000);
-        case(BenchmarkId::new("warm, issuers", issuers), &policy, &TokenCache::new(64), &[&good], client, Ok(()));
+        case(BenchmarkId::new("warm, issuers", issuers), &policy, of(&few), &[&good], client, Ok(()));
     }
     for networks in [1, 100, 10_000, 100_000] {
         let policy = policy(table, 1, networks);
-        case(BenchmarkId::new("warm, networks", networks), &policy, &TokenCache::new(64), &[&good], client, Ok(()));
+        case(BenchmarkId::new("warm, networks", networks), &policy, of(&few), &[&good], client, Ok(()));
     }
 }
 

@@ -10,10 +10,11 @@ use jwt_gate_core::config::policy::Policy;
 use jwt_gate_core::config::section::{Mode, Section};
 use jwt_gate_core::config::server::ServerTables;
 use jwt_gate_core::config::{address, limit};
-use jwt_gate_core::facts::PlainFacts;
+use jwt_gate_core::facts::{Facts, Found, PlainFacts};
 use jwt_gate_core::gate::{Prior, Shared, Verdict, decide};
 use jwt_gate_core::limit::{Buckets, Geometry, SlotTable};
 use jwt_gate_core::net::address::AddressPrefix;
+use jwt_gate_core::revocation::RevocationList;
 use jwt_gate_core::sync::AtomicU64;
 use jwt_gate_core::time::{MonoNanos, Now};
 use jwt_gate_core::token::cache::TokenCache;
@@ -29,6 +30,8 @@ pub(crate) struct Gate {
     table: SlotTable<'static>,
     tokens: TokenCache,
     pub(crate) tables: ServerTables,
+    /// As last read.
+    pub(crate) revocations: Option<RevocationList>,
 }
 
 impl Gate {
@@ -49,7 +52,7 @@ impl Gate {
         let office = Arc::new(["198.51.100.0/24".parse().unwrap()].into_iter().collect());
         let networks = [("office".to_owned(), Some(office)), ("unread".to_owned(), None)].into();
         let tables = ServerTables { issuers: issuers.collect(), networks, prefix: AddressPrefix::default() };
-        Self { table, tokens: TokenCache::new(64), tables }
+        Self { table, tokens: TokenCache::new(64), tables, revocations: None }
     }
 
     /// What one section with these directives asks for, their prefix `JwtGate` left out.
@@ -90,14 +93,52 @@ impl Gate {
             headers: &headers,
             own_scheme: b"https",
         };
-        let nanos = u64::try_from(request.time.as_nanos()).unwrap();
-        let now = Now { mono: MonoNanos(START.0 + nanos), wall: token_mint::now().saturating_add(request.time) };
-        decide(policy, Shared { limits: self.table, tokens: &self.tokens }, &facts, prior, now)
+        let mono = |time: Duration| MonoNanos(START.0 + u64::try_from(time.as_nanos()).unwrap());
+        let now = Now { mono: mono(request.time), wall: token_mint::now().saturating_add(request.time) };
+        let facts = TimedFacts { facts, later: mono(request.time + request.taking) };
+        let shared = Shared { limits: self.table, tokens: &self.tokens, revocations: self.revocations.as_ref() };
+        decide(policy, shared, &facts, prior, now)
     }
 
     /// The decision in one word: `ok`, or the reason of the refusal.
     pub(crate) fn word(&self, policy: &Policy, request: &Request) -> &'static str {
         word(&self.decide(policy, request))
+    }
+}
+
+/// A request to a host whose clock goes on.
+struct TimedFacts<'r> {
+    facts: PlainFacts<'r>,
+    later: MonoNanos,
+}
+
+impl<'r> Facts<'r> for TimedFacts<'r> {
+    fn client(&self) -> IpAddr {
+        self.facts.client()
+    }
+
+    fn peer(&self) -> IpAddr {
+        self.facts.peer()
+    }
+
+    fn method(&self) -> &'r [u8] {
+        self.facts.method()
+    }
+
+    fn query(&self) -> Option<&'r [u8]> {
+        self.facts.query()
+    }
+
+    fn header(&self, name: &str) -> Found<'r> {
+        self.facts.header(name)
+    }
+
+    fn own_scheme(&self) -> &'r [u8] {
+        self.facts.own_scheme()
+    }
+
+    fn later(&self, _: MonoNanos) -> MonoNanos {
+        self.later
     }
 }
 
@@ -116,6 +157,8 @@ pub(crate) struct Request {
     headers: Vec<(&'static str, String)>,
     /// Since the beginning of the test, on both clocks.
     time: Duration,
+    /// How long the decision takes.
+    taking: Duration,
 }
 
 /// A GET of this client over a proxy on the same machine.
@@ -127,6 +170,7 @@ pub(crate) fn from(client: &str) -> Request {
         query: None,
         headers: vec![("Host", "app.test".to_owned())],
         time: Duration::ZERO,
+        taking: Duration::ZERO,
     }
 }
 
@@ -163,6 +207,10 @@ impl Request {
 
     pub(crate) fn after(self, time: Duration) -> Self {
         Self { time, ..self }
+    }
+
+    pub(crate) fn taking(self, taking: Duration) -> Self {
+        Self { taking, ..self }
     }
 }
 

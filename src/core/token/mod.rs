@@ -17,6 +17,7 @@ pub(crate) mod compact;
 mod header;
 pub mod issuer;
 pub mod json;
+pub(crate) mod remembered;
 mod validate;
 pub mod verify;
 
@@ -29,6 +30,7 @@ use self::{
     header::Header,
     issuer::{Issuer, IssuerSet},
     json::Json,
+    remembered::Remembered,
 };
 use crate::{time::UnixMicros, verdict::Reason};
 
@@ -37,9 +39,25 @@ use crate::{time::UnixMicros, verdict::Reason};
 #[derive(Debug)]
 pub struct Verified {
     issuer: Arc<Issuer>,
-    claims: Claims,
+    claims: Claims<'static>,
     times: Times,
     payload: Box<str>,
+    remembered: Remembered,
+}
+
+/// Why a token is refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rejection {
+    /// The one word for it.
+    pub reason: Reason,
+    /// [`Issuer::id`] of the issuer whose keys were asked in vain (`key-unknown`, `keys-unavailable`).
+    pub keys_of: Option<u32>,
+}
+
+impl From<Reason> for Rejection {
+    fn from(reason: Reason) -> Self {
+        Self { reason, keys_of: None }
+    }
 }
 
 /// Checks `token` against the issuers that are accepted at one location.
@@ -47,28 +65,41 @@ pub struct Verified {
 /// # Errors
 /// The first test that fails decides; the order is that of the [module](self).
 pub fn verify(token: &[u8], issuers: &IssuerSet, now: UnixMicros) -> Result<Verified, Reason> {
+    check(token, issuers, now).map_err(|rejection| rejection.reason)
+}
+
+/// [`verify()`], telling more of a refusal.
+fn check(token: &[u8], issuers: &IssuerSet, now: UnixMicros) -> Result<Verified, Rejection> {
     let compact = Compact::parse(token)?;
-    let header = Header::parse(&compact.header()?)?;
-    let claims = Claims::parse(&compact.payload()?)?;
+    let header = compact.header()?;
+    let header = Header::parse(&header)?;
+    let payload = compact.payload()?;
+    let claims = Claims::parse(&payload)?;
     compact.check_signature_form()?;
 
     let issuer = issuers.by_iss(claims.iss()?).ok_or(Reason::IssuerUnknown)?;
     if !issuer.algorithms.contains(header.algorithm) {
-        return Err(Reason::AlgorithmRefused);
+        return Err(Reason::AlgorithmRefused.into());
     }
-    let keys = issuer.keys.as_ref().ok_or(Reason::KeysUnavailable)?;
-    let mut candidates = keys.candidates(header.kid.as_deref(), header.algorithm)?;
+    let of_issuer = |reason| Rejection { reason, keys_of: Some(issuer.id) };
+    let keys = issuer.keys.as_ref().ok_or(of_issuer(Reason::KeysUnavailable))?;
+    let mut candidates = keys.candidates(header.kid.as_deref(), header.algorithm).map_err(|reason| match reason {
+        Reason::KeyUnknown => of_issuer(reason),
+        _ => reason.into(),
+    })?;
     if !candidates.any(|key| key.verify(header.algorithm, compact.signing_input, compact.signature)) {
-        return Err(Reason::SignatureInvalid);
+        return Err(Reason::SignatureInvalid.into());
     }
 
     let times = claims.times()?;
     claims.check_types(issuer)?;
-    let verified = Verified { issuer: Arc::clone(issuer), claims, times, payload: compact.payload.into() };
+    let (issuer, claims) = (Arc::clone(issuer), claims.into_owned());
+    let (payload, remembered) = (compact.payload.into(), Remembered::nothing());
+    let verified = Verified { issuer, claims, times, payload, remembered };
     verified.check_time(now)?;
-    validate::audience(&verified.claims, issuer)?;
-    validate::typ(header.typ.as_deref(), &issuer.types)?;
-    validate::fixed_claims(&verified.claims, issuer)?;
+    validate::audience(&verified.claims, &verified.issuer)?;
+    validate::typ(header.typ.as_deref(), &verified.issuer.types)?;
+    validate::fixed_claims(&verified.claims, &verified.issuer)?;
     Ok(verified)
 }
 
@@ -102,7 +133,7 @@ impl Verified {
     }
 
     /// The claim of this name: the member of exactly that name; if there is none, dots reach into objects.
-    pub fn claim(&self, name: &str) -> Option<&Json> {
+    pub fn claim(&self, name: &str) -> Option<&Json<'static>> {
         self.claims.get(name)
     }
 
@@ -127,6 +158,11 @@ impl Verified {
     /// `token-expired`, `token-not-yet-valid`; `claim-mismatch` where a mandatory time is missing.
     pub fn check_time(&self, now: UnixMicros) -> Result<(), Reason> {
         validate::times(&self.times, &self.issuer, now)
+    }
+
+    /// What the list of revocations that was asked last says of the token.
+    pub(crate) fn remembered(&self) -> &Remembered {
+        &self.remembered
     }
 
     fn text(&self, name: &str) -> Option<&str> {

@@ -3,16 +3,20 @@
 //! libFuzzer calls these functions through `fuzz_targets/`; the ordinary test run replays `corpus/`
 //! through them (`tests/core/fuzz_replay.rs`). A function says that something is wrong by panicking.
 
+mod fetch;
 mod keys;
 mod request;
+mod revocation;
 mod token;
 
 use jwt_gate_core::forward::{HeaderName, ScrubList, clean_connection, encode_list, encode_value};
 use jwt_gate_core::net::address::{Cidr, parse_address};
 use jwt_gate_core::net::network::{NetworkSet, parse_file};
 
+pub use fetch::{discovery_document, fetch_url, max_age};
 pub use keys::{jwks, pem, secret};
 pub use request::{authorization, cookie, csrf, query};
+pub use revocation::{revocations, time};
 pub use token::{json, signed_token, token};
 
 /// A function that takes any bytes.
@@ -26,13 +30,18 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("connection_header", connection_header),
     ("cookie", cookie),
     ("csrf", csrf),
+    ("discovery_document", discovery_document),
+    ("fetch_url", fetch_url),
     ("forward_value", forward_value),
     ("json", json),
     ("jwks", jwks),
+    ("max_age", max_age),
     ("pem", pem),
     ("query", query),
+    ("revocations", revocations),
     ("secret", secret),
     ("signed_token", signed_token),
+    ("time", time),
     ("token", token),
 ];
 
