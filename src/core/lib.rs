@@ -1,8 +1,8 @@
 //! What `mod_jwt_gate` decides, without httpd.
 //!
 //! Everything here links and tests without a web server: no clock is read, no log is written, and no
-//! file or socket is opened. The module around it (the root package) hands in bytes, times
-//! and shared memory, and carries out what comes back.
+//! file or socket is opened, except by [`fetch`]. The module around it (the root package) hands in bytes,
+//! times and shared memory, and carries out what comes back.
 //!
 //! What this crate deliberately does not do: it has no `unsafe`, no process-wide mutable state (but the
 //! registration of the crypto provider), and no default that lets a request in.
@@ -15,11 +15,13 @@ pub mod config;
 pub mod credentials;
 pub mod csrf;
 pub mod facts;
+pub mod fetch;
 pub mod forward;
 pub mod gate;
 pub mod keys;
 pub mod limit;
 pub mod net;
+pub mod revocation;
 pub mod sync;
 pub mod time;
 pub mod token;

@@ -32,7 +32,9 @@ pub enum Directive {
     LimitHeaders,
     Network,
     Realm,
+    Revocations,
     SharedMemory,
+    StateDir,
     Token,
     TokenCache,
 }
@@ -55,7 +57,7 @@ const fn row(directive: Directive, name: &'static CStr, context: Context, help: 
 }
 
 /// All directives.
-pub const DIRECTIVES: [Row; 17] = [
+pub const DIRECTIVES: [Row; 19] = [
     row(Directive::Gate, c"JwtGate", Context::Directory, c"`on` or `off`: whether requests are decided here"),
     row(
         Directive::AddressPrefix,
@@ -103,7 +105,7 @@ pub const DIRECTIVES: [Row; 17] = [
         Directive::Issuer,
         c"JwtGateIssuer",
         Context::Server,
-        c"NAME ISSUER audience=A,... and jwks=file:PATH, pem=PATH,... or secret=PATH,...: an issuer and its keys",
+        c"NAME ISSUER audience=A,... [discovery|jwks=URL|jwks=file:PATH|pem=PATH,...|secret=PATH,...]: an issuer and its keys",
     ),
     row(Directive::Issuers, c"JwtGateIssuers", Context::Directory, c"NAME ...: issuers accepted here"),
     row(
@@ -126,10 +128,22 @@ pub const DIRECTIVES: [Row; 17] = [
     ),
     row(Directive::Realm, c"JwtGateRealm", Context::Directory, c"TEXT: realm of the WWW-Authenticate challenge"),
     row(
+        Directive::Revocations,
+        c"JwtGateRevocations",
+        Context::Server,
+        c"PATH of a JSON file with tokens, subjects, clients and sessions that are accepted no more",
+    ),
+    row(
         Directive::SharedMemory,
         c"JwtGateSharedMemory",
         Context::Global,
         c"SIZE of the memory in which limits are kept, like 16M",
+    ),
+    row(
+        Directive::StateDir,
+        c"JwtGateStateDir",
+        Context::Global,
+        c"PATH of the folder in which the module keeps what must outlive a restart",
     ),
     row(
         Directive::Token,

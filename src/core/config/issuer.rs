@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use super::fetch::{self, FetchOptions};
 use super::parse;
 use crate::algorithm::{Algorithm, AlgorithmSet, Family};
+use crate::fetch::RemoteKeys;
+use crate::fetch::url::Url;
 
-/// What a directive said; [`IssuerDef::source`] still names files.
+/// What a directive said; [`IssuerDef::source`] still names files and addresses.
 #[derive(Clone, Debug)]
 pub struct IssuerDef {
     /// The administrator's name for it.
@@ -38,9 +41,11 @@ pub struct IssuerDef {
     pub groups: Vec<String>,
 }
 
-/// Where the keys of an issuer are: one kind, one or several files.
+/// Where the keys of an issuer are: one address, or one kind of file, one or several of these.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum KeySource {
+    /// Fetched from the identity provider.
+    Remote(RemoteKeys, FetchOptions),
     /// A JWK Set (RFC 7517 section 5).
     Jwks(String),
     /// SPKI public keys or X.509 certificates in PEM form.
@@ -53,6 +58,7 @@ impl KeySource {
     /// The files, in the order written.
     pub fn paths(&self) -> &[String] {
         match self {
+            Self::Remote(..) => &[],
             Self::Jwks(path) => std::slice::from_ref(path),
             Self::Pem(paths) | Self::Secret(paths) => paths,
         }
@@ -67,7 +73,8 @@ const MAX_LEEWAY: Duration = Duration::from_secs(300);
 /// Options as they are found; defaults are put in at the end.
 #[derive(Default)]
 struct Options {
-    source: Option<KeySource>,
+    source: Option<WrittenSource>,
+    fetch: fetch::Written,
     audience: Option<String>,
     audience_claims: Option<Vec<String>>,
     algorithms: Option<AlgorithmSet>,
@@ -82,6 +89,13 @@ struct Options {
     cognito: Option<bool>,
 }
 
+/// A key source as it is written.
+enum WrittenSource {
+    Discovery,
+    Url(Url),
+    Files(KeySource),
+}
+
 /// Parses the arguments.
 ///
 /// # Errors
@@ -89,7 +103,7 @@ struct Options {
 pub fn parse(words: &[&str]) -> Result<IssuerDef, String> {
     let [name, issuer, rest @ ..] = words else {
         return Err("needs a name, the issuer and options: write `JwtGateIssuer login https://id.example.com/ \
-                    audience=my-api jwks=file:conf/login.jwks`"
+                    audience=my-api`"
             .to_owned());
     };
     let name = parse::name("an issuer", name)?;
@@ -115,7 +129,7 @@ fn iss(text: &str) -> Result<Option<String>, String> {
 impl Options {
     fn read(&mut self, word: &str) -> Result<(), String> {
         if word == "discovery" {
-            return Err("`discovery` is not offered by this version: use `jwks=file:PATH`".to_owned());
+            return self.source(WrittenSource::Discovery);
         }
         let (key, value) = parse::option(word)?;
         if let Some(claim) = key.strip_prefix("claim.") {
@@ -125,11 +139,14 @@ impl Options {
             self.fixed_claims.push((claim.to_owned(), value.to_owned()));
             return Ok(());
         }
+        if self.fetch.read(key, value)? {
+            return Ok(());
+        }
         let shown = |text: String| format!("`{key}=`: {text}");
         match key {
             "jwks" => self.source(jwks(value)?),
-            "pem" => self.source(KeySource::Pem(parse::list(value).map_err(shown)?)),
-            "secret" => self.source(KeySource::Secret(parse::list(value).map_err(shown)?)),
+            "pem" => self.source(WrittenSource::Files(KeySource::Pem(parse::list(value).map_err(shown)?))),
+            "secret" => self.source(WrittenSource::Files(KeySource::Secret(parse::list(value).map_err(shown)?))),
             "audience" => parse::set_once(&mut self.audience, key, value.to_owned()),
             "audience-claims" => parse::set_once(&mut self.audience_claims, key, audience_claims(value)?),
             "algorithms" => parse::set_once(&mut self.algorithms, key, algorithms(value)?),
@@ -144,16 +161,13 @@ impl Options {
                 let cognito = parse::one_of(value, &[("cognito", true)]).map_err(shown)?;
                 parse::set_once(&mut self.cognito, key, cognito)
             }
-            "refresh" | "stale" | "cooldown" | "timeout" | "ca" => {
-                Err(format!("`{key}=` is about fetching keys, which this version does not do: leave it out"))
-            }
             _ => Err(format!("`{key}=` is not an option of JwtGateIssuer: see reference.conf for those that are")),
         }
     }
 
-    fn source(&mut self, source: KeySource) -> Result<(), String> {
+    fn source(&mut self, source: WrittenSource) -> Result<(), String> {
         if self.source.replace(source).is_some() {
-            return Err("has two key sources: keep one of `jwks=`, `pem=` and `secret=` \
+            return Err("has two key sources: keep one of `discovery`, `jwks=`, `pem=` and `secret=` \
                         (several files are written `pem=a,b`)"
                 .to_owned());
         }
@@ -161,7 +175,24 @@ impl Options {
     }
 
     fn finish(self, name: String, issuer: Option<String>) -> Result<IssuerDef, String> {
-        let source = self.source.ok_or("has no keys: add `jwks=file:PATH`, `pem=PATH` or `secret=PATH`".to_owned())?;
+        let source = match (self.source.unwrap_or(WrittenSource::Discovery), &issuer) {
+            (WrittenSource::Files(files), _) => {
+                self.fetch.refuse()?;
+                files
+            }
+            (WrittenSource::Url(url), Some(_)) => KeySource::Remote(RemoteKeys::JwkSet(url), self.fetch.finish()?),
+            (WrittenSource::Discovery, Some(issuer)) => {
+                let from = RemoteKeys::discovery(issuer).map_err(|why| {
+                    format!("its keys cannot be found by discovery: {why}, or name its keys with `jwks=`")
+                })?;
+                KeySource::Remote(from, self.fetch.finish()?)
+            }
+            (_, None) => {
+                return Err("tokens without `iss` need keys of their own: add `secret=PATH`, `pem=PATH` or \
+                            `jwks=file:PATH`"
+                    .to_owned());
+            }
+        };
         let audiences = match self.audience.as_deref() {
             None => {
                 return Err("has no audience: add `audience=NAME` with the name of this API in the tokens' `aud` \
@@ -208,11 +239,11 @@ impl Options {
     }
 }
 
-fn jwks(value: &str) -> Result<KeySource, String> {
+fn jwks(value: &str) -> Result<WrittenSource, String> {
     match value.strip_prefix("file:") {
         Some("") => Err("`jwks=file:` names no file: write `jwks=file:PATH`".to_owned()),
-        Some(path) => Ok(KeySource::Jwks(path.to_owned())),
-        None => Err(format!("`jwks={value}`: this version reads key sets from files: write `jwks=file:PATH`")),
+        Some(path) => Ok(WrittenSource::Files(KeySource::Jwks(path.to_owned()))),
+        None => Url::parse(value).map(WrittenSource::Url).map_err(|why| format!("`jwks={value}`: {why}")),
     }
 }
 
@@ -234,7 +265,7 @@ fn check_families(algorithms: AlgorithmSet, source: &KeySource) -> Result<(), St
         None => Ok(()),
         Some(wrong) if secrets => Err(format!(
             "`algorithms=` names {}, which needs a public key, but the keys are secrets: \
-             use HS256, HS384 or HS512, or `pem=` or `jwks=file:`",
+             use HS256, HS384 or HS512, or `pem=` or `jwks=`",
             wrong.name()
         )),
         Some(wrong) => Err(format!(
@@ -294,6 +325,26 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_found_by_discovery_unless_something_else_is_said() {
+        let source = |line: &str| ok(line).source;
+        let KeySource::Remote(from, options) = source("a https://a audience=x") else { panic!() };
+        assert_eq!(from, RemoteKeys::Discovery("https://a".to_owned()));
+        assert_eq!((options.refresh, options.stale), (None, Duration::from_secs(86_400)));
+        assert_eq!((options.cooldown, options.timeout), (Duration::from_secs(30), Duration::from_millis(1500)));
+        assert_eq!(source("a https://a audience=x discovery"), source("a https://a audience=x"));
+        let line = "a urn:x audience=x jwks=https://a/keys refresh=5m stale=1h cooldown=10s timeout=2s ca=conf/ca.pem";
+        let KeySource::Remote(RemoteKeys::JwkSet(url), options) = source(line) else { panic!() };
+        assert_eq!(url.to_string(), "https://a/keys");
+        assert_eq!((options.refresh, options.ca.as_deref()), (Some(Duration::from_secs(300)), Some("conf/ca.pem")));
+    }
+
+    #[test]
+    fn a_short_stale_is_refreshed_in_time() {
+        let KeySource::Remote(_, options) = ok("a https://a audience=x stale=10s").source else { panic!() };
+        assert_eq!(options.refresh, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
     fn cognito() {
         let issuer = ok("c https://c audience=x jwks=file:k profile=cognito");
         assert_eq!(issuer.audience_claims, ["aud", "client_id"]);
@@ -305,7 +356,10 @@ mod tests {
     #[test]
     fn mistakes_name_the_remedy() {
         assert!(err("a https://a jwks=file:k").contains("audience=NAME"));
-        assert!(err("a https://a audience=x").contains("jwks=file:PATH"));
+        assert!(err("a - audience=x").contains("secret=PATH"));
+        assert!(err("a urn:a audience=x").contains("jwks="));
+        assert!(err("a https://a audience=x pem=k refresh=1m").contains("refresh="));
+        assert!(err("a https://a audience=x refresh=1h stale=1h").contains("stale="));
         assert!(err("a https://a audience=x pem=k algorithms=RS256,HS256").contains("HS256"));
         assert!(err("a https://a audience=x secret=k algorithms=RS256").contains("RS256"));
         assert!(err("a https://a audience=x pem=k algorithms=none").contains("none"));
@@ -316,9 +370,15 @@ mod tests {
             "a/b https://a audience=x pem=k",
             "a audience=x pem=k",
             "a https://a audience=x pem=k jwks=file:k",
-            "a https://a audience=x jwks=https://a/keys",
+            "a https://a audience=x jwks=http://a/keys",
+            "a - audience=x discovery",
+            "a - audience=x jwks=https://a/keys",
+            "a https://a audience=x discovery discovery",
+            "a https://a audience=x timeout=1h",
+            "a https://a audience=x timeout=1ms",
+            "a https://a audience=x cooldown=1s cooldown=1s",
+            "a https://a audience=x ca=",
             "a https://a audience=x jwks=file:",
-            "a https://a audience=x discovery",
             "a https://a audience=*,b pem=k",
             "a https://a audience=x audience=y pem=k",
             "a https://a audience=x pem=k leeway=30",
@@ -328,7 +388,6 @@ mod tests {
             "a https://a audience=x pem=k claim.=v",
             "a https://a audience=x pem=k claim.a=v claim.a=w",
             "a https://a audience=x pem=k profile=auth0",
-            "a https://a audience=x pem=k refresh=1m",
             "a https://a audience=x pem=k colour=blue",
             "a https://a audience=x pem=k word",
         ] {

@@ -10,6 +10,7 @@ pub mod address;
 pub mod audit;
 pub mod credentials;
 pub mod directive;
+pub mod fetch;
 pub mod forward;
 pub mod issuer;
 pub mod limit;

@@ -23,6 +23,10 @@ pub struct ServerSettings {
     pub token_cache: Option<usize>,
     /// `JwtGateSharedMemory`, in bytes.
     pub shared_memory: Option<u64>,
+    /// `JwtGateStateDir`.
+    pub state_dir: Option<String>,
+    /// `JwtGateRevocations`.
+    pub revocations: Option<String>,
 }
 
 impl ServerSettings {
@@ -68,6 +72,8 @@ impl ServerSettings {
             prefix: host.prefix.or(self.prefix),
             token_cache: host.token_cache.or(self.token_cache),
             shared_memory: self.shared_memory,
+            state_dir: self.state_dir.clone(),
+            revocations: host.revocations.clone().or_else(|| self.revocations.clone()),
         }
     }
 }
