@@ -38,6 +38,7 @@ unsafe extern "C" fn register_hooks(_: *mut ffi::apr_pool_t) {
     unsafe {
         ffi::ap_hook_check_config(Some(on_check_config), none, none, ffi::JWT_GATE_HOOK_MIDDLE);
         ffi::ap_hook_post_config(Some(on_post_config), none, none, ffi::JWT_GATE_HOOK_MIDDLE);
+        ffi::ap_hook_child_init(Some(on_child_init), none, none, ffi::JWT_GATE_HOOK_FIRST);
         ffi::ap_hook_post_read_request(Some(on_read_request), none, none, ffi::JWT_GATE_HOOK_REALLY_LAST);
         ffi::ap_hook_check_access(
             Some(on_access),
@@ -106,6 +107,16 @@ unsafe extern "C" fn on_post_config(
 ) -> c_int {
     // SAFETY: httpd hands in the main server.
     unsafe { config_hook(server, "post_config", HOOKS.post_config) }
+}
+
+unsafe extern "C" fn on_child_init(_: *mut ffi::apr_pool_t, server: *mut ffi::server_rec) {
+    // SAFETY: httpd hands in the main server.
+    unsafe {
+        config_hook(server, "child_init", |server| {
+            (HOOKS.child_init)(server);
+            Ok(())
+        });
+    }
 }
 
 unsafe extern "C" fn on_read_request(request: *mut ffi::request_rec) -> c_int {

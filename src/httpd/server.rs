@@ -120,7 +120,7 @@ impl<'s> Server<'s> {
         unsafe { Pool::from_raw((*self.record().process).pool) }
     }
 
-    fn config_pool(self) -> Pool<'s> {
+    pub(super) fn config_pool(self) -> Pool<'s> {
         // SAFETY: the pool of the configuration lives as long as its servers.
         unsafe { Pool::from_raw((*self.record().process).pconf) }
     }
@@ -155,6 +155,14 @@ pub(crate) fn random() -> [u64; 2] {
     let failed = unsafe { ffi::apr_generate_random_bytes(words.as_mut_ptr().cast(), size_of_val(&words)) };
     assert!(failed == 0, "the system gives no random bytes");
     words
+}
+
+/// Threads with which each child process answers requests: 1 under prefork.
+pub(crate) fn threads_per_child() -> usize {
+    let mut threads: c_int = 0;
+    // SAFETY: a query of a number, for which there is a place.
+    let failed = unsafe { ffi::ap_mpm_query(ffi::AP_MPMQ_MAX_THREADS.cast_signed(), &raw mut threads) };
+    if failed == 0 { usize::try_from(threads).unwrap_or(0).max(1) } else { 1 }
 }
 
 /// What httpd is doing.

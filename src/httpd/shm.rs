@@ -12,9 +12,17 @@ use jwt_gate_core::sync::AtomicU64;
 use super::ffi;
 use super::server::Server;
 
-/// Name of the segment on the pool of the process. What is stored under it is APR's own structure, so that
+/// Name of a segment on the pool of the process. What is stored under it is APR's own structure, so that
 /// another build of this module finds it, too.
-const KEY: &CStr = c"mod_jwt_gate.segment";
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SegmentName(&'static CStr);
+
+impl SegmentName {
+    /// Where limits are counted.
+    pub(crate) const LIMITS: Self = Self(c"mod_jwt_gate.segment");
+    /// Where keys are handed from process to process.
+    pub(crate) const KEYS: Self = Self(c"mod_jwt_gate.keys");
+}
 
 /// A mapped segment.
 #[derive(Clone, Copy, Debug)]
@@ -22,18 +30,18 @@ pub(crate) struct Segment(NonNull<ffi::apr_shm_t>);
 
 impl Segment {
     /// The segment of an earlier configuration of this process.
-    pub(crate) fn existing(server: Server<'_>) -> Option<Self> {
+    pub(crate) fn existing(server: Server<'_>, name: SegmentName) -> Option<Self> {
         let mut found: *mut c_void = std::ptr::null_mut();
-        // SAFETY: the pool lives as long as the process; what is stored under KEY is an apr_shm_t (below).
-        unsafe { ffi::apr_pool_userdata_get(&raw mut found, KEY.as_ptr(), server.process_pool().raw()) };
+        // SAFETY: the pool lives as long as the process; what is stored under the name is an apr_shm_t (below).
+        unsafe { ffi::apr_pool_userdata_get(&raw mut found, name.0.as_ptr(), server.process_pool().raw()) };
         NonNull::new(found.cast()).map(Self)
     }
 
-    /// A new segment of zeros in place of an earlier one.
+    /// A new segment of zeros in place of an earlier one, which the caller lets go of with [`Self::release`].
     ///
     /// # Errors
     /// The system's number for what went wrong.
-    pub(crate) fn create(server: Server<'_>, bytes: usize) -> Result<Self, i32> {
+    pub(crate) fn create(server: Server<'_>, name: SegmentName, bytes: usize) -> Result<Self, i32> {
         let pool = server.process_pool();
         let mut raw: *mut ffi::apr_shm_t = std::ptr::null_mut();
         // SAFETY: `raw` is a place for the result; no file name makes the segment anonymous.
@@ -42,19 +50,21 @@ impl Segment {
             Some(new) if failed == 0 => new,
             _ => return Err(failed),
         };
-        let old = Self::existing(server);
-        // SAFETY: KEY lives for ever; APR frees the segment itself when the process pool goes.
-        unsafe { ffi::apr_pool_userdata_setn(new.as_ptr().cast(), KEY.as_ptr(), None, pool.raw()) };
-        if let Some(old) = old {
-            // SAFETY: only this parent's mapping goes. Nothing in the parent refers to it any more: the
-            // configuration that did was destroyed before this one was read.
-            unsafe { ffi::apr_shm_destroy(old.0.as_ptr()) };
-        }
+        // SAFETY: names live for ever; APR frees the segment itself when the process pool goes.
+        unsafe { ffi::apr_pool_userdata_setn(new.as_ptr().cast(), name.0.as_ptr(), None, pool.raw()) };
         Ok(Self(new))
     }
 
-    /// The segment as atomics. They are mapped until the process ends (or until [`Self::create`] replaces
-    /// the segment, which happens only between two configurations, when nothing uses this slice).
+    /// Lets go of a segment that another took the place of, once nothing in this parent uses it any more.
+    pub(crate) fn release(self) {
+        // SAFETY: only this parent's mapping goes; children of an older generation keep theirs. Nothing in the
+        // parent refers to it: the configuration that did was destroyed before the present one was read, and
+        // the caller is done with the words.
+        unsafe { ffi::apr_shm_destroy(self.0.as_ptr()) };
+    }
+
+    /// The segment as atomics. They are mapped until the process ends (or until [`Self::release`], which
+    /// is only called between two configurations, when nothing uses this slice).
     pub(crate) fn words(self) -> &'static [AtomicU64] {
         // SAFETY: the base is page-aligned and the size is that of the mapping. Every access by every process
         // is through atomics of this width, for which any bit pattern is valid; Rust's atomics work between
