@@ -4,13 +4,15 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::Guard;
 use jwt_gate_core::config::credentials::Source;
 use jwt_gate_core::config::limit::LimitDef;
 use jwt_gate_core::config::policy::Policy;
 use jwt_gate_core::config::section::{ErrorBody, Mode};
 use jwt_gate_core::facts::{Facts, Found};
-use jwt_gate_core::gate::{self, Prior, Refusal, Tested, Verdict};
+use jwt_gate_core::gate::{self, Prior, Refusal, Shared, Tested, Verdict};
 use jwt_gate_core::limit::{LimitId, Standing};
+use jwt_gate_core::time::{MonoNanos, Now};
 use jwt_gate_core::token::Verified;
 use jwt_gate_core::verdict::Reason;
 use jwt_gate_core::{answer, credentials, forward};
@@ -18,6 +20,7 @@ use smallvec::SmallVec;
 
 use crate::httpd::{Filter, Level, Log, Request, Status, now};
 use crate::identity;
+use crate::runtime::{Live, Runtime, Waited};
 
 /// What is kept with a request.
 pub(crate) struct RequestState {
@@ -213,13 +216,10 @@ fn judge(request: Request<'_>) -> Status {
         // might be protected is served.
         return if request.sections().is_empty() { Status::DECLINED } else { Status::http(500) };
     };
-    let policy = match runtime.policy(server, request.sections()) {
+    let live = runtime.live();
+    let policy = match runtime.policy(&live, server, request.sections()) {
         Ok(policy) => policy,
-        Err(why) => {
-            let reason = Reason::Internal.consequence();
-            request.log(Level::Error, || format!("{} {}: {why}", reason.log_id, reason.word));
-            return Status::http(reason.status);
-        }
+        Err(why) => return without_policy(request, &why),
     };
     if policy.mode == Mode::Off {
         return Status::DECLINED;
@@ -236,19 +236,77 @@ fn judge(request: Request<'_>) -> Status {
         });
         return refuse(request, policy, Reason::Internal.into(), None);
     }
-    let verdict = {
-        let root = root(request).state().map(|state| state.ledger.borrow());
-        let prior = root.as_deref().map_or_else(Prior::default, |ledger| Prior {
-            charged: &ledger.charged,
-            refused: &ledger.refused_by,
-            identity: ledger.identity.as_ref().map(|(identity, source)| (identity, source)),
-        });
-        gate::decide(&policy, runtime.shared(server), &RequestFacts(request), prior, started)
-    };
+    judge_with_keys(request, runtime, server, live, policy, started)
+}
+
+/// Decides; where a key is missing, again with keys that another process has announced, and again with those that
+/// are worth waiting for. What an earlier decision was about is kept: its limits are charged.
+fn judge_with_keys(
+    request: Request<'_>,
+    runtime: &Runtime,
+    server: usize,
+    mut live: Guard<Arc<Live>>,
+    mut policy: Arc<Policy>,
+    started: Now,
+) -> Status {
+    let (mut time, mut followed, mut waited) = (started, false, false);
+    loop {
+        let mut verdict = decide(request, &policy, runtime.shared(&live, server), time);
+        let Err(Refusal { keys_of: Some(issuer), reason, .. }) = verdict.outcome else {
+            return conclude(request, runtime, &policy, verdict, started);
+        };
+        let next = if !std::mem::replace(&mut followed, true) && runtime.has_news_of(&live, issuer) {
+            Waited::Again
+        } else if reason != Reason::KeyUnknown {
+            runtime.keys_unavailable(issuer)
+        } else if !std::mem::replace(&mut waited, true) {
+            runtime.wait_for_keys(&live, issuer)
+        } else {
+            Waited::Refuse(reason, None)
+        };
+        if let Waited::Refuse(reason, retry_after) = next {
+            verdict.outcome = Err(Refusal { retry_after, ..Refusal::from(reason) });
+            return conclude(request, runtime, &policy, verdict, started);
+        }
+        record(request, &policy, &verdict);
+        drop(verdict);
+        live = runtime.live();
+        policy = match runtime.policy(&live, server, request.sections()) {
+            Ok(policy) => policy,
+            Err(why) => return without_policy(request, &why),
+        };
+        time = now();
+    }
+}
+
+fn decide<'p>(request: Request<'_>, policy: &'p Policy, shared: Shared<'_>, now: Now) -> Verdict<'p> {
+    let root = root(request).state().map(|state| state.ledger.borrow());
+    let prior = root.as_deref().map_or_else(Prior::default, |ledger| Prior {
+        charged: &ledger.charged,
+        refused: &ledger.refused_by,
+        identity: ledger.identity.as_ref().map(|(identity, source)| (identity, source)),
+    });
+    gate::decide(policy, shared, &RequestFacts(request), prior, now)
+}
+
+fn conclude(
+    request: Request<'_>,
+    runtime: &Runtime,
+    policy: &Arc<Policy>,
+    verdict: Verdict<'_>,
+    started: Now,
+) -> Status {
     let micros = now().mono.0.saturating_sub(started.mono.0) / 1000;
     request.environment().set_static(c"JWT_GATE_TIME_US", micros.to_string().as_bytes());
     runtime.report_overflows(request, started.mono);
-    carry_out(request, &policy, verdict)
+    carry_out(request, policy, verdict)
+}
+
+/// The sections that meet in this request contradict each other.
+fn without_policy(request: Request<'_>, why: &str) -> Status {
+    let reason = Reason::Internal.consequence();
+    request.log(Level::Error, || format!("{} {}: {why}", reason.log_id, reason.word));
+    Status::http(reason.status)
 }
 
 /// The request that the client sent, of which httpd made this one.
@@ -284,6 +342,19 @@ fn error_page(request: Request<'_>, policy: &Arc<Policy>) -> Option<Status> {
 }
 
 fn carry_out(request: Request<'_>, policy: &Arc<Policy>, verdict: Verdict<'_>) -> Status {
+    record(request, policy, &verdict);
+    let Verdict { outcome, source, .. } = verdict;
+    match outcome {
+        Ok(identity) => {
+            allow(request, policy, identity, source.as_ref());
+            Status::OK
+        }
+        Err(refusal) => refuse(request, Arc::clone(policy), refusal, source.as_ref()),
+    }
+}
+
+/// Keeps what a decision means for the client request as a whole.
+fn record(request: Request<'_>, policy: &Policy, verdict: &Verdict<'_>) {
     let Verdict { outcome, source, standings, charged } = verdict;
     let first = root(request);
     if first.state().is_none() {
@@ -292,11 +363,11 @@ fn carry_out(request: Request<'_>, policy: &Arc<Policy>, verdict: Verdict<'_>) -
     }
     if let Some(state) = first.state() {
         let mut ledger = state.ledger.borrow_mut();
-        ledger.charged.extend_from_slice(&charged);
+        ledger.charged.extend_from_slice(charged);
         if policy.limit_headers && !standings.is_empty() {
-            limit_fields(first, &mut ledger, &standings);
+            limit_fields(first, &mut ledger, standings);
         }
-        match (&outcome, &source) {
+        match (outcome, source) {
             (Ok(Some(identity)), Some(source)) if ledger.identity.is_none() => {
                 ledger.identity = Some((Arc::clone(identity), source.clone()));
             }
@@ -305,13 +376,6 @@ fn carry_out(request: Request<'_>, policy: &Arc<Policy>, verdict: Verdict<'_>) -
             }
             _ => {}
         }
-    }
-    match outcome {
-        Ok(identity) => {
-            allow(request, policy, identity, source.as_ref());
-            Status::OK
-        }
-        Err(refusal) => refuse(request, Arc::clone(policy), refusal, source.as_ref()),
     }
 }
 
@@ -432,6 +496,10 @@ fn take_credential(request: Request<'_>, source: &Source) {
 struct RequestFacts<'r>(Request<'r>);
 
 impl<'r> Facts<'r> for RequestFacts<'r> {
+    fn later(&self, _: MonoNanos) -> MonoNanos {
+        now().mono
+    }
+
     fn client(&self) -> IpAddr {
         self.0.client_address()
     }

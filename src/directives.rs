@@ -63,6 +63,8 @@ pub(crate) fn read(
         },
         Directive::TokenCache => server.token_cache = Some(token_cache(one(words)?)?),
         Directive::SharedMemory => server.shared_memory = Some(shared_memory(one(words)?)?),
+        Directive::StateDir => server.state_dir = Some(path(words)?),
+        Directive::Revocations => server.revocations = Some(path(words)?),
     }
     Ok(())
 }
@@ -72,6 +74,14 @@ fn one<'w>(words: &[&'w str]) -> Result<&'w str, String> {
         [word] => Ok(word),
         [] => Err("needs a value".to_owned()),
         [_, extra, ..] => Err(format!("takes one value: leave `{extra}` out")),
+    }
+}
+
+/// A path. An empty one would be the ServerRoot itself.
+fn path(words: &[&str]) -> Result<String, String> {
+    match one(words)? {
+        "" => Err("the path is empty: write one".to_owned()),
+        path => Ok(path.to_owned()),
     }
 }
 

@@ -9,8 +9,12 @@
 //! | `httpd/` | the fence: the only place that touches httpd's memory; offers it safely to the rest |
 //! | [`module`] | which function serves which hook, and why there |
 //! | [`directives`] | from a directive's words to settings |
-//! | [`files`] | key files and network files |
-//! | [`lifecycle`] | who creates what: checks, runtime, shared memory |
+//! | [`check`] | mistakes in a configuration |
+//! | [`sources`] | identity providers, key files and lists that a configuration names |
+//! | [`files`], [`networks`], [`state_dir`] | what is read from disk, and what is kept there |
+//! | [`lifecycle`] | who creates what: runtime, shared memory |
+//! | [`runtime`] | what requests use, and how it follows new keys |
+//! | [`refresher`] | the background runner: fetches keys, looks after files |
 //! | [`access`] | one request: facts, decision, what follows |
 //! | [`identity`] | what the application is told about who calls |
 //!
@@ -20,6 +24,7 @@
 #![deny(unsafe_code)]
 
 mod access;
+mod check;
 mod directives;
 mod files;
 #[allow(unsafe_code)]
@@ -27,3 +32,8 @@ mod httpd;
 mod identity;
 mod lifecycle;
 mod module;
+mod networks;
+mod refresher;
+mod runtime;
+mod sources;
+mod state_dir;

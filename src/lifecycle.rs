@@ -1,289 +1,31 @@
 //! Who creates what, and when.
 //!
-//! httpd reads its configuration twice at a start and once at each graceful restart. [`check_config`] runs
-//! in each of these passes and under `httpd -t`; it creates nothing. [`post_config`] builds the
-//! [`Runtime`] of a configuration, in the parent; children inherit it and only read it, but for their own
-//! caches and the shared memory. It is dropped with its configuration.
+//! httpd reads its configuration twice at a start and once at each graceful restart, and checks it each time
+//! (`check.rs`). [`post_config`] then builds the [`Runtime`] of a configuration, in the parent; children
+//! inherit it. It is dropped with its configuration.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use jwt_gate_core::config::audit::{Severity, audit};
-use jwt_gate_core::config::credentials::{Source, TokenMode};
-use jwt_gate_core::config::forward::ForwardDef;
-use jwt_gate_core::config::limit::LimitDef;
-use jwt_gate_core::config::policy::Policy;
-use jwt_gate_core::config::section::{Mode, Origin, Section};
-use jwt_gate_core::config::server::{DEFAULT_SHARED_MEMORY, DEFAULT_TOKEN_CACHE, ServerTables};
-use jwt_gate_core::forward::{ScrubList, same_name};
-use jwt_gate_core::gate::Shared;
-use jwt_gate_core::limit::Buckets;
-use jwt_gate_core::limit::Geometry;
-use jwt_gate_core::limit::SlotTable;
-use jwt_gate_core::time::MonoNanos;
-use jwt_gate_core::token::cache::TokenCache;
-use parking_lot::RwLock;
-use smallvec::SmallVec;
+use jwt_gate_core::config::server::{DEFAULT_SHARED_MEMORY, DEFAULT_TOKEN_CACHE};
+use jwt_gate_core::fetch::Fetcher;
+use jwt_gate_core::forward::ScrubList;
+use jwt_gate_core::keys::set::MAX_BYTES;
+use jwt_gate_core::keys::store::{KeyStore, Source as Stored};
+use jwt_gate_core::keys::stored::StoredSet;
+use jwt_gate_core::keys::{KeySet, schedule};
+use jwt_gate_core::limit::{Buckets, Geometry, SlotTable};
+use jwt_gate_core::revocation::RevocationList;
+use jwt_gate_core::time::{MonoNanos, Now};
 
-use crate::files::{Files, Inherited, load_tables, name_tables};
-use crate::httpd::{
-    Level, Log, Request, Segment, Server, configuration_tree, is_config_test, is_dry_pass, now, random,
-};
-
-/// What requests of one configuration use.
-pub(crate) struct Runtime {
-    servers: Vec<ServerRuntime>,
-    /// Shared by all servers and child processes.
-    limits: SlotTable<'static>,
-    /// By name; a limit is one bucket wherever it is used.
-    buckets: HashMap<String, Arc<Buckets>>,
-    /// Names that no client may use.
-    scrub: ScrubList,
-    /// Of this child; a copy of the parent's empty one.
-    tokens: TokenCache,
-    /// For servers that remember no tokens.
-    no_tokens: TokenCache,
-    /// Finished policies, by server and sections.
-    policies: RwLock<HashMap<Box<[usize]>, Resolved>>,
-}
-
-struct ServerRuntime {
-    tables: ServerTables,
-    remembers_tokens: bool,
-}
-
-type Resolved = Result<Arc<Policy>, Arc<str>>;
-
-/// More combinations of sections than this do not come from a configuration but from requests that play with
-/// it; further ones are resolved each time.
-const MAX_POLICIES: usize = 10_000;
-
-/// How often a full table is spoken of.
-const OVERFLOW_REPORTS: Duration = Duration::from_secs(60);
-
-impl Runtime {
-    /// The finished policy for some sections of a server.
-    pub(crate) fn policy(&self, server: usize, sections: &[&Section]) -> Resolved {
-        let mut key: SmallVec<[usize; 8]> = SmallVec::new();
-        key.push(server);
-        // A section keeps its place as long as this runtime lives, so its address names it.
-        key.extend(sections.iter().map(|section| std::ptr::from_ref(*section).addr()));
-        if let Some(resolved) = self.policies.read().get(key.as_slice()) {
-            return resolved.clone();
-        }
-        let resolved = self.resolve(server, sections);
-        let mut policies = self.policies.write();
-        if policies.len() < MAX_POLICIES {
-            return policies.entry(key.into_boxed_slice()).or_insert(resolved).clone();
-        }
-        resolved
-    }
-
-    fn resolve(&self, server: usize, sections: &[&Section]) -> Resolved {
-        let tables = self.servers.get(server).map(|server| &server.tables).ok_or("the server is not known")?;
-        let buckets = |def: &Arc<LimitDef>| self.buckets.get(&def.name).cloned();
-        Policy::resolve(sections, tables, buckets).map(Arc::new).map_err(Arc::from)
-    }
-
-    /// What decisions of a server share.
-    pub(crate) fn shared(&self, server: usize) -> Shared<'_> {
-        let remembers = self.servers.get(server).is_some_and(|server| server.remembers_tokens);
-        Shared { limits: self.limits, tokens: if remembers { &self.tokens } else { &self.no_tokens } }
-    }
-
-    /// Names that no client may use.
-    pub(crate) fn scrub(&self) -> &ScrubList {
-        &self.scrub
-    }
-
-    /// Says, once a minute for the whole server, that requests had to share buckets because the table is full.
-    pub(crate) fn report_overflows(&self, request: Request<'_>, now: MonoNanos) {
-        if let Some(new) = self.limits.untold_overflows(now, OVERFLOW_REPORTS) {
-            request.log(Level::Warning, || {
-                format!(
-                    "JG3001 the shared memory for limits is full in places: {new} requests were counted in buckets \
-                     that several clients share: raise JwtGateSharedMemory"
-                )
-            });
-        }
-    }
-}
-
-/// Finds every mistake that can be found without the network.
-pub(crate) fn check_config(main: Server<'_>) -> Result<(), ()> {
-    let mut mistakes = Vec::new();
-    check_limits(main, &mut mistakes);
-    if is_config_test() {
-        let (mut files, mut inherited) = (Files::default(), Inherited::default());
-        for server in main.iter() {
-            mistakes.extend(load_tables(server, &mut files, &mut inherited).1);
-        }
-    }
-    for server in main.iter() {
-        check_sections(main, server, &mut mistakes);
-    }
-    check_headers(main, &mut mistakes);
-    check_shared_memory(main, &mut mistakes);
-    for mistake in &mistakes {
-        main.log(Level::Error, || format!("JG2001 {mistake}"));
-    }
-    let errors = report_audit(main, is_config_test());
-    if is_config_test() {
-        warn_of_settings(main);
-    }
-    if mistakes.is_empty() && !errors { Ok(()) } else { Err(()) }
-}
-
-/// Logs what the audit of the configuration finds; warnings only where they are read once. Tells whether
-/// there are errors.
-fn report_audit(main: Server<'_>, with_warnings: bool) -> bool {
-    let mut errors = false;
-    for finding in audit(&configuration_tree()) {
-        let level = match finding.severity {
-            Severity::Error => Level::Error,
-            Severity::Warning => Level::Warning,
-        };
-        errors |= level == Level::Error;
-        if level == Level::Error || with_warnings {
-            main.log(level, || format!("{} {} (line {} of {})", finding.id, finding.text, finding.line, finding.file));
-        }
-    }
-    errors
-}
-
-/// All directives that define limits, over all servers.
-fn limits<'s>(main: Server<'s>) -> impl Iterator<Item = &'s (Origin, Arc<LimitDef>)> {
-    main.iter().flat_map(Server::own_sections).flat_map(|section| &section.limits.items)
-}
-
-/// One name is one limit.
-fn check_limits(main: Server<'_>, mistakes: &mut Vec<String>) {
-    let mut known: HashMap<&str, &(Origin, Arc<LimitDef>)> = HashMap::new();
-    for limit in limits(main) {
-        let (origin, def) = limit;
-        let (first_origin, first) = known.entry(&def.name).or_insert(limit);
-        if first != def {
-            mistakes.push(format!(
-                "JwtGateLimit {}: {origin} and {first_origin} give it different keys or numbers, but one name is one \
-                 limit: make them equal, or give one another name",
-                def.name
-            ));
-        }
-    }
-}
-
-/// Whether there is room for all limits.
-fn check_shared_memory(main: Server<'_>, mistakes: &mut Vec<String>) {
-    let bytes = main.config().settings.shared_memory.unwrap_or(DEFAULT_SHARED_MEMORY);
-    let Ok(geometry) = Geometry::for_bytes(bytes) else { return };
-    let issuers =
-        issuer_keys(main.iter().flat_map(|s| &s.config().settings.issuers).map(|(_, i)| (&i.issuer, &i.name)));
-    let limits: HashMap<&str, &LimitDef> = limits(main).map(|(_, def)| (def.name.as_str(), &**def)).collect();
-    let needed: usize = limits.values().map(|def| Buckets::reserved(def, issuers.len())).sum();
-    if needed > geometry.banks() {
-        mistakes.push(format!(
-            "JwtGateSharedMemory: {bytes} bytes have room for {} limits, and {needed} are needed (one for each \
-             JwtGateLimit, and with key=issuer one more for each issuer): write a larger size",
-            geometry.banks()
-        ));
-    }
-}
-
-/// What tells issuers apart in the keys of limits.
-fn issuer_keys<'i>(issuers: impl Iterator<Item = (&'i Option<String>, &'i String)>) -> Vec<&'i str> {
-    let mut keys: Vec<&str> = issuers.map(|(issuer, name)| issuer.as_ref().unwrap_or(name).as_str()).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys
-}
-
-/// A header that the gate writes is taken out of every request, so no credential can be looked for in it.
-fn check_headers(main: Server<'_>, mistakes: &mut Vec<String>) {
-    let sections = || main.iter().flat_map(Server::own_sections);
-    let sources =
-        sections().flat_map(|section| section.credentials.iter().flatten().map(move |s| (s, &section.origin)));
-    for (source, origin) in sources {
-        let Source::Header(name) = source else { continue };
-        let same = |forward: &&Arc<ForwardDef>| same_name(forward.header.as_str().as_bytes(), name.as_bytes());
-        if sections().flat_map(|section| &section.forward.items).any(|forward| same(&forward)) {
-            mistakes.push(format!(
-                "JwtGateCredentials header:{name} (section that begins in {origin}): JwtGateForward writes this header, \
-                 and so it is removed from what clients send: choose another name for one of them"
-            ));
-        }
-    }
-}
-
-/// Sections against the tables of a server: their own, or any that inherits them.
-fn check_sections(main: Server<'_>, server: Server<'_>, mistakes: &mut Vec<String>) {
-    let tables = name_tables(server);
-    let inherited = if server.is_virtual() { main.own_sections() } else { Vec::new() };
-    let sections: Vec<_> = inherited.into_iter().chain(server.own_sections()).collect();
-    for section in &sections {
-        if let Err(why) = tables.check(section) {
-            let mistake = format!("section that begins in {}: {why}", section.origin);
-            if !mistakes.contains(&mistake) {
-                mistakes.push(mistake);
-            }
-        }
-    }
-    // Without JwtGateIssuers all are accepted, which needs them to be told apart.
-    let Err(why) = tables.accepted(None) else { return };
-    let chosen = |gated: &Section| sections.iter().any(|s| s.issuers.is_some() && may_cover(s, gated));
-    if let Some(gated) = sections.iter().find(|s| s.mode == Some(Mode::On) && !chosen(s)) {
-        mistakes.push(format!(
-            "section that begins in {}: {why}: choose with JwtGateIssuers which one is accepted there",
-            gated.origin
-        ));
-    }
-}
-
-/// Whether what `outer` says may apply to requests of `inner`, as far as their paths show. What a pattern
-/// covers cannot be known.
-fn may_cover(outer: &Section, inner: &Section) -> bool {
-    let (Some(above), Some(path)) = (outer.path.as_deref(), inner.path.as_deref()) else { return outer.path.is_none() };
-    let is_pattern = |path: &str| path.contains(['^', '$', '*', '+', '?', '(', ')', '[', ']', '{', '}', '|', '\\']);
-    let is_below = |rest: &str| rest.is_empty() || rest.starts_with('/') || above.ends_with('/');
-    path.strip_prefix(above).is_some_and(is_below) || is_pattern(above) || is_pattern(path)
-}
-
-/// Speaks of settings that are allowed and dangerous.
-fn warn_of_settings(main: Server<'_>) {
-    let mut said = Vec::new();
-    for server in main.iter() {
-        for (origin, issuer) in &server.config().settings.issuers {
-            let mut warn = |what: &str| {
-                let text = format!("JwtGateIssuer {} ({origin}): {what}", issuer.name);
-                if !said.contains(&text) {
-                    main.log(Level::Warning, || format!("JG2201 {text}"));
-                    said.push(text);
-                }
-            };
-            if issuer.audiences.is_none() {
-                warn("`audience=*` accepts tokens that were made for other services: name this one's audience");
-            }
-            if !issuer.require_exp {
-                warn("`require-exp=off` accepts tokens that never expire");
-            }
-            if issuer.issuer.is_none() {
-                warn("`-` accepts tokens that do not say who made them; only its keys tell them apart");
-            }
-        }
-        let sections = server.own_sections();
-        let asks = |gated: &Section| !sections.iter().any(|s| s.token == Some(TokenMode::None) && may_cover(s, gated));
-        let gated = sections.iter().find(|s| s.mode == Some(Mode::On) && asks(s));
-        if let (Some(gated), true) = (gated, server.config().settings.issuers.is_empty()) {
-            main.log(Level::Warning, || {
-                format!(
-                    "JG2202 section that begins in {}: no JwtGateIssuer is defined, so every request is refused: add one, or \
-                     `JwtGateToken none` where no token is needed",
-                    gated.origin
-                )
-            });
-        }
-    }
-}
+use crate::check::{issuer_keys, limits, report_audit, warn_of_settings};
+use crate::files::{self, Stamp};
+use crate::httpd::{Level, Log, Segment, SegmentName, Server, User, is_dry_pass, now, random, watch};
+use crate::networks::{self, LastGood};
+use crate::refresher::{Refresher, Watched, warn_of_names};
+use crate::runtime::{Parts, Runtime};
+use crate::sources::{Plan, Source, What};
+use crate::state_dir::StateDir;
 
 /// Builds the runtime.
 pub(crate) fn post_config(main: Server<'_>) -> Result<(), ()> {
@@ -292,47 +34,249 @@ pub(crate) fn post_config(main: Server<'_>) -> Result<(), ()> {
     }
     report_audit(main, true);
     warn_of_settings(main);
-    let mut files = main.kept::<Files>();
-    let mut servers = Vec::new();
-    let mut inherited = Inherited::default();
-    for server in main.iter() {
-        let (tables, failures) = load_tables(server, &mut files, &mut inherited);
-        for failure in failures {
-            main.log(Level::Error, || format!("JG2002 {failure}"));
-        }
-        let remembers_tokens = server.config().settings.token_cache.unwrap_or(DEFAULT_TOKEN_CACHE) > 0;
-        servers.push(ServerRuntime { tables, remembers_tokens });
+    let plan = Plan::of(main);
+    let (networks, failures) = networks::load(main, &plan, &mut main.kept::<LastGood>());
+    for failure in failures {
+        main.log(Level::Error, || format!("JG2002 {failure}"));
     }
-    files.end_generation();
-    let (limits, buckets) = shared_memory(main, &servers)?;
-    let all = main.iter().flat_map(Server::own_sections);
-    let scrub = ScrubList::new(all.flat_map(|section| &section.forward.items).map(|forward| &forward.header));
-    let entries = main.iter().map(|s| s.config().settings.token_cache.unwrap_or(DEFAULT_TOKEN_CACHE)).max();
-    main.set_runtime(Runtime {
-        servers,
+    let (limits, buckets) = counting(main, &plan)?;
+    let store = key_store(main, &plan)?;
+    let state_dir = state_dir(main, &plan);
+    let time = now();
+    let (mut lists, mut files, mut fetchers) = (HashMap::new(), HashMap::new(), HashMap::new());
+    let mut named = Vec::new();
+    for (index, source) in plan.sources.iter().enumerate() {
+        let Some(stored) = store.source(index) else { continue };
+        let stamp = source.what.path().and_then(Stamp::for_children);
+        match &source.what {
+            What::Remote { options, .. } => {
+                if !fetchers.contains_key(&options.ca)
+                    && let Some(fetcher) = load_authorities(main, source)
+                {
+                    fetchers.insert(options.ca.clone(), Arc::new(fetcher));
+                }
+                recall(main, source, stored, state_dir.as_ref(), time);
+            }
+            What::KeyFile { .. } => {
+                let wrong = load_keys(main, source, stored, time).err();
+                files.insert(index, Watched::new(stamp, wrong));
+            }
+            What::Revocations { .. } => {
+                let (list, wrong) = load_revocations(main, source, stored, state_dir.as_ref(), time);
+                files.insert(index, Watched::new(stamp, wrong));
+                if let Some((list, names)) = list {
+                    lists.insert(index, Arc::new(list));
+                    named.push((index, names));
+                }
+            }
+        }
+    }
+    for planned in plan.issuers.iter().filter(|planned| planned.sources.len() > 1) {
+        let keys = |&index: &usize| plan.sources[index].what.keys(&store.source(index)?.read()?.bytes)?.ok();
+        let sets: Vec<_> = planned.sources.iter().filter_map(keys).map(|loaded| loaded.keys).collect();
+        if let (false, Err(why)) = (sets.is_empty(), KeySet::merge(&sets)) {
+            main.log(Level::Error, || format!("JG2002 {}: {why}: its tokens are answered with 503", planned.named_by));
+        }
+    }
+    let headers = main.iter().flat_map(Server::own_sections);
+    let token_cache = |server: Server<'_>| server.config().settings.token_cache.unwrap_or(DEFAULT_TOKEN_CACHE);
+    let has_sources = !plan.sources.is_empty();
+    let runtime = Runtime::new(Parts {
+        networks,
         limits,
         buckets,
-        scrub,
-        tokens: TokenCache::new(entries.unwrap_or(DEFAULT_TOKEN_CACHE)),
-        no_tokens: TokenCache::new(0),
-        policies: RwLock::default(),
+        scrub: ScrubList::new(headers.flat_map(|section| &section.forward.items).map(|forward| &forward.header)),
+        token_cache: main.iter().map(token_cache).max().unwrap_or(DEFAULT_TOKEN_CACHE),
+        remembers: main.iter().map(|server| token_cache(server) > 0).collect(),
+        store,
+        state_dir,
+        lists,
+        refresher: Refresher::new(files, fetchers),
+        plan,
     });
+    for (index, names) in &named {
+        warn_of_names(main, &runtime.plan, &runtime.plan.sources[*index], names);
+    }
+    main.set_runtime(runtime);
+    if has_sources && let Err(why) = watch(main) {
+        main.log(Level::Warning, || format!("JG2206 changed files are read at a restart only: {why}"));
+    }
     Ok(())
+}
+
+/// The place where keys are handed from process to process: a new one for each configuration, with what the
+/// last one knew.
+fn key_store(main: Server<'_>, plan: &Plan) -> Result<KeyStore<'static>, ()> {
+    let failed = |why: String| main.log(Level::Error, || format!("JG2003 shared memory for keys: {why}"));
+    let old = Segment::existing(main, SegmentName::KEYS);
+    let ids: Vec<_> = plan.sources.iter().map(|source| source.id).collect();
+    let bytes = KeyStore::words(ids.len()) * size_of::<u64>();
+    let segment = Segment::create(main, SegmentName::KEYS, bytes)
+        .map_err(|code| failed(format!("{bytes} bytes cannot be had (error {code})")))?;
+    let store = KeyStore::format(segment.words(), &ids).map_err(|why| failed(why.to_string()))?;
+    if let Some(old) = old {
+        if let Ok(earlier) = KeyStore::open(old.words()) {
+            store.adopt(earlier);
+            earlier.retire();
+        }
+        old.release();
+    }
+    Ok(store)
+}
+
+/// The state folder, if there is anything to be kept in it.
+fn state_dir(main: Server<'_>, plan: &Plan) -> Option<StateDir> {
+    let keeps = |source: &Source| !matches!(source.what, What::KeyFile { .. });
+    if !plan.sources.iter().any(keeps) && main.config().settings.state_dir.is_none() {
+        return None;
+    }
+    match StateDir::open(main) {
+        Ok(folder) => Some(folder),
+        Err(why) => {
+            main.log(Level::Warning, || {
+                format!(
+                    "JG2205 JwtGateStateDir: {why}; until then keys are kept in memory only, and fetched at each start"
+                )
+            });
+            None
+        }
+    }
+}
+
+/// The key set that was fetched last, from shared memory or from the state folder.
+fn recall(main: Server<'_>, source: &Source, stored: Stored<'_>, state_dir: Option<&StateDir>, time: Now) {
+    let What::Remote { from, options, .. } = &source.what else { return };
+    let is_adopted = stored.version() > 0;
+    if !is_adopted && let Some(folder) = state_dir {
+        // The head of a file is far shorter than the set.
+        let read = folder.read(&source.what.state_file(), 2 * MAX_BYTES as u64).and_then(|bytes| {
+            let Some(bytes) = bytes else { return Ok(()) };
+            let set = StoredSet::decode(&bytes, &from.to_string())?;
+            if !schedule::is_usable(set.fetched, options.stale, time.wall) {
+                return Err("was fetched longer ago than stale= allows, or in the future".to_owned());
+            }
+            if let Some(read) = source.what.keys(&set.jwks) {
+                read?;
+            }
+            stored.publish(&set.jwks, set.fetched).map(drop).map_err(|_| "is too long".to_owned())
+        });
+        if let Err(why) = read {
+            let name = source.what.state_file();
+            main.log(Level::Warning, || format!("JG2205 JwtGateStateDir: {name}: {why}; it is fetched anew"));
+        }
+    }
+    // A set of the last configuration keeps its time; one from disk is used, and fetched anew at once.
+    if !is_adopted {
+        stored.set_due(time.mono);
+    }
+}
+
+/// Reads the certificates to trust, as the user that started the server.
+fn load_authorities(main: Server<'_>, source: &Source) -> Option<Fetcher> {
+    source.what.read_authorities().unwrap_or_else(|why| {
+        main.log(Level::Error, || {
+            format!(
+                "JG2002 {}: {why}; no keys are fetched until the server is restarted with a good one",
+                source.named_by
+            )
+        });
+        None
+    })
+}
+
+/// Reads a key file, as the user that started the server.
+fn load_keys(main: Server<'_>, source: &Source, stored: Stored<'_>, time: Now) -> Result<(), String> {
+    let read = source.what.read_keys();
+    let (bytes, loaded) = read.inspect_err(|why| report_file(main, source, why, stored.version() > 0))?;
+    for why in loaded.skipped {
+        let path = source.what.path().unwrap_or_default();
+        main.log(Level::Warning, || format!("JG2203 {}: {path}: {why}", source.named_by));
+    }
+    // What has been read as keys is not too long.
+    let _ = stored.publish(&bytes, time.wall);
+    speak_of_readers(main, source);
+    Ok(())
+}
+
+/// A list, and the issuers that it names.
+type Named = (RevocationList, Vec<String>);
+
+/// Reads a file with revocations, or takes what it held last; and tells what is wrong with it.
+fn load_revocations(
+    main: Server<'_>,
+    source: &Source,
+    stored: Stored<'_>,
+    state_dir: Option<&StateDir>,
+    time: Now,
+) -> (Option<Named>, Option<String>) {
+    let file = source.what.state_file();
+    let opened = source.what.compile_revocations().and_then(|compiled| {
+        if let Some(Err(why)) = state_dir.map(|folder| folder.write(&file, &compiled.bytes)) {
+            main.log(Level::Warning, || format!("JG4004 JwtGateStateDir: {why}"));
+        }
+        Ok((RevocationList::open(Arc::new(compiled.bytes))?, compiled.issuers.into_iter().collect()))
+    });
+    let (read, wrong) = match opened {
+        Ok(read) => {
+            speak_of_readers(main, source);
+            (Some(read), None)
+        }
+        Err(why) => {
+            // The list that was in force until now, or at the end of an earlier run; an older one would let in who
+            // was revoked since.
+            let announced = stored.read().map(|content| content.bytes);
+            let old = state_dir
+                .and_then(|folder| folder.read(&file, files::MAX_LIST).ok()?)
+                .and_then(|bytes| RevocationList::open(Arc::new(bytes)).ok())
+                .filter(|list| announced.is_none_or(|digest| list.source_digest()[..] == digest[..]));
+            report_file(main, source, &why, old.is_some());
+            (old.map(|list| (list, Vec::new())), Some(why))
+        }
+    };
+    if let Some((list, _)) = &read {
+        // A digest always fits.
+        let _ = stored.publish(&list.source_digest(), time.wall);
+    }
+    (read, wrong)
+}
+
+fn report_file(main: Server<'_>, source: &Source, why: &str, has_old: bool) {
+    main.log(Level::Error, || {
+        let then = if has_old {
+            "its last good version stays in use"
+        } else {
+            "until it can be read, tokens that need it are answered with 503"
+        };
+        format!("JG2002 {}: {why}; {then}", source.named_by)
+    });
+}
+
+/// Tells which files only root can read, so that they are not picked up when they change.
+fn speak_of_readers(main: Server<'_>, source: &Source) {
+    if let Some(path) = source.what.path().filter(|path| !files::is_readable_by(User::of_children(), path)) {
+        main.log(Level::Notice, || {
+            format!(
+                "JG2204 {}: {path} cannot be read by the server's user: when it changes, restart the server \
+                 (apachectl graceful)",
+                source.named_by
+            )
+        });
+    }
 }
 
 type Counting = (SlotTable<'static>, HashMap<String, Arc<Buckets>>);
 
 /// The table of limits: the one of the last generation if it fits, else a new one.
-fn shared_memory(main: Server<'_>, servers: &[ServerRuntime]) -> Result<Counting, ()> {
+fn counting(main: Server<'_>, plan: &Plan) -> Result<Counting, ()> {
     let bytes = main.config().settings.shared_memory.unwrap_or(DEFAULT_SHARED_MEMORY);
     let geometry = Geometry::for_bytes(bytes)
         .map_err(|why| main.log(Level::Error, || format!("JG2003 JwtGateSharedMemory: {why}")))?;
     let now = now().mono;
-    if let Some(segment) = Segment::existing(main) {
+    if let Some(segment) = Segment::existing(main, SegmentName::LIMITS) {
         match SlotTable::open(segment.words(), geometry, now) {
             Ok(table) => {
                 table.begin_generation();
-                if let Some(buckets) = reserve(main, servers, table, now) {
+                if let Some(buckets) = reserve(main, plan, table, now) {
                     return Ok((table, buckets));
                 }
                 main.log(Level::Notice, || {
@@ -343,19 +287,25 @@ fn shared_memory(main: Server<'_>, servers: &[ServerRuntime]) -> Result<Counting
         }
     }
     let failed = |what: &str| main.log(Level::Error, || format!("JG2003 JwtGateSharedMemory: {what}"));
+    let old = Segment::existing(main, SegmentName::LIMITS);
     let bytes_needed = geometry.words() * size_of::<u64>();
-    let table = match Segment::create(main, bytes_needed) {
-        Ok(segment) => SlotTable::format(segment.words(), geometry, random()),
+    let table = match Segment::create(main, SegmentName::LIMITS, bytes_needed) {
+        Ok(segment) => {
+            if let Some(old) = old {
+                old.release();
+            }
+            SlotTable::format(segment.words(), geometry, random())
+        }
         Err(code) => {
             failed(&format!("{bytes_needed} bytes cannot be had (error {code}): write a smaller size"));
             // A restart that asks for too much goes on with what the server has.
-            let old = Segment::existing(main).ok_or(())?.words();
+            let old = old.ok_or(())?.words();
             let geometry = Geometry::for_bytes(size_of_val(old) as u64).map_err(|why| failed(&why))?;
             SlotTable::open(old, geometry, now)
         }
     }
     .map_err(|why| failed(&why.to_string()))?;
-    match reserve(main, servers, table, now) {
+    match reserve(main, plan, table, now) {
         Some(buckets) => Ok((table, buckets)),
         None => {
             failed(&format!("{bytes} bytes are too few for so many limits: write a larger size"));
@@ -366,11 +316,11 @@ fn shared_memory(main: Server<'_>, servers: &[ServerRuntime]) -> Result<Counting
 
 fn reserve(
     main: Server<'_>,
-    servers: &[ServerRuntime],
+    plan: &Plan,
     table: SlotTable<'_>,
     now: MonoNanos,
 ) -> Option<HashMap<String, Arc<Buckets>>> {
-    let issuers = issuer_keys(servers.iter().flat_map(|s| &s.tables.issuers).map(|i| (&i.issuer, &i.name)));
+    let issuers = issuer_keys(plan.issuers.iter().map(|planned| (&planned.def.issuer, &planned.def.name)));
     let mut buckets = HashMap::new();
     for (_, def) in limits(main) {
         if !buckets.contains_key(&def.name) {

@@ -1,7 +1,7 @@
 //! Which function serves which hook of httpd, and why there.
 
 use crate::httpd::{Request, Server, Status};
-use crate::{access, lifecycle};
+use crate::{access, check, lifecycle, refresher};
 
 /// The hooks, in the order in which httpd runs them.
 pub(crate) struct Hooks {
@@ -11,6 +11,9 @@ pub(crate) struct Hooks {
     /// In the parent, before children are started: reads files, opens shared memory, builds what requests
     /// use.
     pub(crate) post_config: fn(Server<'_>) -> Result<(), ()>,
+    /// First in each new child process, before it accepts a connection: what was announced since the parent
+    /// built the runtime counts from the first request on.
+    pub(crate) child_init: fn(Server<'_>),
     /// Last in post_read_request, behind mod_headers' `early` and mod_remoteip: takes identity headers away
     /// from every request, before anything could believe them.
     pub(crate) read_request: fn(Request<'_>) -> Status,
@@ -24,15 +27,22 @@ pub(crate) struct Hooks {
     pub(crate) handler: fn(Request<'_>) -> Status,
     /// When httpd is about to write its own page for an error.
     pub(crate) error: fn(Request<'_>),
+    /// Ten times a second in each child, in a thread of its own (mod_watchdog): keys and files.
+    pub(crate) background: fn(Server<'_>),
+    /// When a child ends: nothing is begun in the background any more.
+    pub(crate) stop_background: fn(Server<'_>),
 }
 
 /// The hooks of this module.
 pub(crate) const HOOKS: Hooks = Hooks {
-    check_config: lifecycle::check_config,
+    check_config: check::check_config,
     post_config: lifecycle::post_config,
+    child_init: refresher::on_child_init,
     read_request: access::on_read_request,
     access: access::on_access,
     fixups: access::on_fixups,
     handler: access::on_handler,
     error: access::on_error,
+    background: refresher::on_background,
+    stop_background: refresher::on_stop,
 };

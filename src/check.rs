@@ -1,0 +1,269 @@
+//! Finding mistakes in the configuration: in each of httpd's passes over it and under `httpd -t`. Nothing is
+//! created here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jwt_gate_core::config::audit::{Severity, audit};
+use jwt_gate_core::config::credentials::{Source, TokenMode};
+use jwt_gate_core::config::forward::ForwardDef;
+use jwt_gate_core::config::issuer::KeySource;
+use jwt_gate_core::config::limit::LimitDef;
+use jwt_gate_core::config::section::{Mode, Origin, Section};
+use jwt_gate_core::config::server::{DEFAULT_SHARED_MEMORY, ServerTables};
+use jwt_gate_core::forward::same_name;
+use jwt_gate_core::keys::KeySet;
+use jwt_gate_core::keys::store::MAX_SOURCES;
+use jwt_gate_core::limit::{Buckets, Geometry};
+
+use crate::httpd::{Level, Log, Server, configuration_tree, has_watchdog, is_config_test};
+use crate::networks::{self, LastGood};
+use crate::refresher::warn_of_names;
+use crate::sources::{self, Plan, What};
+use crate::state_dir::StateDir;
+
+/// Finds every mistake that can be found without the network.
+pub(crate) fn check_config(main: Server<'_>) -> Result<(), ()> {
+    let mut mistakes = Vec::new();
+    check_limits(main, &mut mistakes);
+    let plan = Plan::of(main);
+    check_watchdog(&plan, &mut mistakes);
+    check_sources(&plan, &mut mistakes);
+    if is_config_test() {
+        check_files(main, &plan, &mut mistakes);
+    }
+    for server in main.iter() {
+        check_sections(main, server, &mut mistakes);
+    }
+    check_headers(main, &mut mistakes);
+    check_shared_memory(main, &mut mistakes);
+    for mistake in &mistakes {
+        main.log(Level::Error, || format!("JG2001 {mistake}"));
+    }
+    let errors = report_audit(main, is_config_test());
+    if is_config_test() {
+        warn_of_settings(main);
+    }
+    if mistakes.is_empty() && !errors { Ok(()) } else { Err(()) }
+}
+
+/// Keys that are fetched need mod_watchdog.
+fn check_watchdog(plan: &Plan, mistakes: &mut Vec<String>) {
+    let fetched = plan.sources.iter().find(|source| matches!(source.what, What::Remote { .. }));
+    if let (Some(source), false) = (fetched, has_watchdog()) {
+        mistakes.push(format!(
+            "{}: fetching keys needs mod_watchdog, which is not loaded: add `LoadModule watchdog_module \
+             modules/mod_watchdog.so`",
+            source.named_by
+        ));
+    }
+}
+
+/// What has no room in shared memory would end a restart.
+fn check_sources(plan: &Plan, mistakes: &mut Vec<String>) {
+    if plan.sources.len() > MAX_SOURCES {
+        mistakes.push(format!(
+            "{} identity providers, key files and lists are named; at most {MAX_SOURCES} can be: define fewer \
+             JwtGateIssuer, or let them share one (options that are equal)",
+            plan.sources.len()
+        ));
+    }
+}
+
+/// What the files hold that the configuration names.
+fn check_files(main: Server<'_>, plan: &Plan, mistakes: &mut Vec<String>) {
+    let mut keys = HashMap::new();
+    for (index, source) in plan.sources.iter().enumerate() {
+        let wrong = match &source.what {
+            What::Remote { .. } => source.what.read_authorities().err(),
+            What::KeyFile { .. } => match source.what.read_keys() {
+                Ok((_, loaded)) => {
+                    keys.insert(index, loaded.keys);
+                    None
+                }
+                Err(why) => Some(why),
+            },
+            What::Revocations { .. } => match source.what.compile_revocations() {
+                Ok(compiled) => {
+                    warn_of_names(main, plan, source, &compiled.issuers.into_iter().collect::<Vec<_>>());
+                    None
+                }
+                Err(why) => Some(why),
+            },
+        };
+        mistakes.extend(wrong.map(|why| format!("{}: {why}", source.named_by)));
+    }
+    for planned in plan.issuers.iter().filter(|planned| planned.sources.len() > 1) {
+        let sets: Vec<_> = planned.sources.iter().filter_map(|index| keys.get(index)).collect();
+        let wrong = if sets.is_empty() { None } else { KeySet::merge(sets).err() };
+        mistakes.extend(wrong.map(|why| format!("{}: {why}", planned.named_by)));
+    }
+    if let Err(why) = StateDir::examine(main) {
+        main.log(Level::Warning, || format!("JG2205 JwtGateStateDir: {why}"));
+    }
+    mistakes.extend(networks::load(main, plan, &mut LastGood::default()).1);
+}
+
+/// Logs what the audit of the configuration finds; warnings only where they are read once. Tells whether
+/// there are errors.
+pub(crate) fn report_audit(main: Server<'_>, with_warnings: bool) -> bool {
+    let mut errors = false;
+    for finding in audit(&configuration_tree()) {
+        let level = match finding.severity {
+            Severity::Error => Level::Error,
+            Severity::Warning => Level::Warning,
+        };
+        errors |= level == Level::Error;
+        if level == Level::Error || with_warnings {
+            main.log(level, || format!("{} {} (line {} of {})", finding.id, finding.text, finding.line, finding.file));
+        }
+    }
+    errors
+}
+
+/// All directives that define limits, over all servers.
+pub(crate) fn limits<'s>(main: Server<'s>) -> impl Iterator<Item = &'s (Origin, Arc<LimitDef>)> {
+    main.iter().flat_map(Server::own_sections).flat_map(|section| &section.limits.items)
+}
+
+/// One name is one limit.
+fn check_limits(main: Server<'_>, mistakes: &mut Vec<String>) {
+    let mut known: HashMap<&str, &(Origin, Arc<LimitDef>)> = HashMap::new();
+    for limit in limits(main) {
+        let (origin, def) = limit;
+        let (first_origin, first) = known.entry(&def.name).or_insert(limit);
+        if first != def {
+            mistakes.push(format!(
+                "JwtGateLimit {}: {origin} and {first_origin} give it different keys or numbers, but one name is one \
+                 limit: make them equal, or give one another name",
+                def.name
+            ));
+        }
+    }
+}
+
+/// Whether there is room for all limits.
+fn check_shared_memory(main: Server<'_>, mistakes: &mut Vec<String>) {
+    let bytes = main.config().settings.shared_memory.unwrap_or(DEFAULT_SHARED_MEMORY);
+    let Ok(geometry) = Geometry::for_bytes(bytes) else { return };
+    let issuers =
+        issuer_keys(main.iter().flat_map(|s| &s.config().settings.issuers).map(|(_, i)| (&i.issuer, &i.name)));
+    let limits: HashMap<&str, &LimitDef> = limits(main).map(|(_, def)| (def.name.as_str(), &**def)).collect();
+    let needed: usize = limits.values().map(|def| Buckets::reserved(def, issuers.len())).sum();
+    if needed > geometry.banks() {
+        mistakes.push(format!(
+            "JwtGateSharedMemory: {bytes} bytes have room for {} limits, and {needed} are needed (one for each \
+             JwtGateLimit, and with key=issuer one more for each issuer): write a larger size",
+            geometry.banks()
+        ));
+    }
+}
+
+/// What tells issuers apart in the keys of limits.
+pub(crate) fn issuer_keys<'i>(issuers: impl Iterator<Item = (&'i Option<String>, &'i String)>) -> Vec<&'i str> {
+    let mut keys: Vec<&str> = issuers.map(|(issuer, name)| issuer.as_ref().unwrap_or(name).as_str()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// A header that the gate writes is taken out of every request, so no credential can be looked for in it.
+fn check_headers(main: Server<'_>, mistakes: &mut Vec<String>) {
+    let sections = || main.iter().flat_map(Server::own_sections);
+    let sources =
+        sections().flat_map(|section| section.credentials.iter().flatten().map(move |s| (s, &section.origin)));
+    for (source, origin) in sources {
+        let Source::Header(name) = source else { continue };
+        let same = |forward: &&Arc<ForwardDef>| same_name(forward.header.as_str().as_bytes(), name.as_bytes());
+        if sections().flat_map(|section| &section.forward.items).any(|forward| same(&forward)) {
+            mistakes.push(format!(
+                "JwtGateCredentials header:{name} (section that begins in {origin}): JwtGateForward writes this header, \
+                 and so it is removed from what clients send: choose another name for one of them"
+            ));
+        }
+    }
+}
+
+/// Sections against the tables of a server: their own, or any that inherits them.
+fn check_sections(main: Server<'_>, server: Server<'_>, mistakes: &mut Vec<String>) {
+    let tables = named_tables(server);
+    let inherited = if server.is_virtual() { main.own_sections() } else { Vec::new() };
+    let sections: Vec<_> = inherited.into_iter().chain(server.own_sections()).collect();
+    for section in &sections {
+        if let Err(why) = tables.check(section) {
+            let mistake = format!("section that begins in {}: {why}", section.origin);
+            if !mistakes.contains(&mistake) {
+                mistakes.push(mistake);
+            }
+        }
+    }
+    // Without JwtGateIssuers all are accepted, which needs them to be told apart.
+    let Err(why) = tables.accepted(None) else { return };
+    let chosen = |gated: &Section| sections.iter().any(|s| s.issuers.is_some() && may_cover(s, gated));
+    if let Some(gated) = sections.iter().find(|s| s.mode == Some(Mode::On) && !chosen(s)) {
+        mistakes.push(format!(
+            "section that begins in {}: {why}: choose with JwtGateIssuers which one is accepted there",
+            gated.origin
+        ));
+    }
+}
+
+/// Whether what `outer` says may apply to requests of `inner`, as far as their paths show. What a pattern
+/// covers cannot be known.
+fn may_cover(outer: &Section, inner: &Section) -> bool {
+    let (Some(above), Some(path)) = (outer.path.as_deref(), inner.path.as_deref()) else { return outer.path.is_none() };
+    let is_pattern = |path: &str| path.contains(['^', '$', '*', '+', '?', '(', ')', '[', ']', '{', '}', '|', '\\']);
+    let is_below = |rest: &str| rest.is_empty() || rest.starts_with('/') || above.ends_with('/');
+    path.strip_prefix(above).is_some_and(is_below) || is_pattern(above) || is_pattern(path)
+}
+
+/// Speaks of settings that are allowed and dangerous.
+pub(crate) fn warn_of_settings(main: Server<'_>) {
+    let mut said = Vec::new();
+    for server in main.iter() {
+        for (origin, issuer) in &server.config().settings.issuers {
+            let mut warn = |what: &str| {
+                let text = format!("JwtGateIssuer {} ({origin}): {what}", issuer.name);
+                if !said.contains(&text) {
+                    main.log(Level::Warning, || format!("JG2201 {text}"));
+                    said.push(text);
+                }
+            };
+            if issuer.audiences.is_none() {
+                warn("`audience=*` accepts tokens that were made for other services: name this one's audience");
+            }
+            if !issuer.require_exp {
+                warn("`require-exp=off` accepts tokens that never expire");
+            }
+            if matches!(&issuer.source, KeySource::Remote(from, _) if from.is_plain()) {
+                warn("its keys are fetched over http, which is only for tests on this machine");
+            }
+            if issuer.issuer.is_none() {
+                warn("`-` accepts tokens that do not say who made them; only its keys tell them apart");
+            }
+        }
+        let sections = server.own_sections();
+        let asks = |gated: &Section| !sections.iter().any(|s| s.token == Some(TokenMode::None) && may_cover(s, gated));
+        let gated = sections.iter().find(|s| s.mode == Some(Mode::On) && asks(s));
+        if let (Some(gated), true) = (gated, server.config().settings.issuers.is_empty()) {
+            main.log(Level::Warning, || {
+                format!(
+                    "JG2202 section that begins in {}: no JwtGateIssuer is defined, so every request is refused: add one, or \
+                     `JwtGateToken none` where no token is needed",
+                    gated.origin
+                )
+            });
+        }
+    }
+}
+
+/// Issuers and networks of a server by name, without what is in their files.
+fn named_tables(server: Server<'_>) -> ServerTables {
+    let settings = &server.config().settings;
+    let issuers = settings.issuers.iter().enumerate().map(|(id, (_, def))| Arc::new(sources::issuer(id, def)));
+    ServerTables {
+        issuers: issuers.collect(),
+        networks: settings.networks.iter().map(|(_, def)| (def.name.clone(), None)).collect(),
+        prefix: settings.prefix.unwrap_or_default(),
+    }
+}
