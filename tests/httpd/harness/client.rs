@@ -1,8 +1,11 @@
-//! HTTP/1.1 over a plain socket: what is sent is exactly what the test wrote.
+//! HTTP/1.1 over a plain socket or TLS: what is sent is exactly what the test wrote.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -12,23 +15,40 @@ use super::app::Seen;
 /// An HTTP/1.1 connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     received: Vec<u8>,
 }
 
+trait Stream: Read + Write + std::fmt::Debug + Send {}
+impl<T: Read + Write + std::fmt::Debug + Send> Stream for T {}
+
 impl Connection {
     /// Connects, from the address `from` if one is given: all of 127.0.0.0/8 is this machine.
+    ///
+    /// # Panics
+    /// When nobody listens there.
     pub(crate) fn open(to: SocketAddr, from: Option<IpAddr>) -> Self {
-        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
-        if let Some(from) = from {
-            socket.bind(&SockAddr::from(SocketAddr::new(from, 0))).unwrap();
+        Self::over(connect(to, from).expect("a server that listens"))
+    }
+
+    /// Connects over TLS to the server that calls itself `name`, if one of the authorities in `ca` (PEM) says so too.
+    pub(crate) fn open_tls(to: SocketAddr, name: &str, ca: &str) -> io::Result<Self> {
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+            roots.add(certificate.map_err(invalid)?).map_err(invalid)?;
         }
-        socket.connect(&SockAddr::from(to)).unwrap();
-        let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, received: Vec::new() }
+        let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from(name.to_owned()).map_err(invalid)?;
+        let mut session = rustls::ClientConnection::new(Arc::new(config), name).map_err(invalid)?;
+        let mut stream = connect(to, None)?;
+        while session.is_handshaking() {
+            session.complete_io(&mut stream)?;
+        }
+        Ok(Self::over(rustls::StreamOwned::new(session, stream)))
+    }
+
+    fn over(stream: impl Stream + 'static) -> Self {
+        Self { stream: Box::new(stream), received: Vec::new() }
     }
 
     /// Sends bytes as they are. A peer that has closed is no error: it is seen when the answer is read.
@@ -140,6 +160,19 @@ impl Connection {
     }
 }
 
+fn connect(to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    if let Some(from) = from {
+        socket.bind(&SockAddr::from(SocketAddr::new(from, 0)))?;
+    }
+    socket.connect(&SockAddr::from(to))?;
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, error)
 }
@@ -149,6 +182,8 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
 pub(crate) struct Request {
     to: SocketAddr,
     from: Option<IpAddr>,
+    /// Name of the server and authorities (PEM) for TLS.
+    tls: Option<(String, String)>,
     method: String,
     head: Vec<u8>,
     body: Vec<u8>,
@@ -156,8 +191,25 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) fn new(to: SocketAddr, method: &str, target: &str) -> Self {
-        let head = format!("{method} {target} HTTP/1.1\r\nHost: gate.test\r\n").into_bytes();
-        Self { to, from: None, method: method.to_owned(), head, body: Vec::new() }
+        Self::with_host(to, "gate.test", method, target)
+    }
+
+    /// A request for a URL with an address and a port of this machine; over https, the certificate must be of an
+    /// authority in `ca` (PEM).
+    ///
+    /// # Panics
+    /// When it is another URL, or one of https and there is no `ca`.
+    pub(crate) fn url(method: &str, url: &str, ca: Option<&str>) -> Self {
+        let (scheme, rest) = url.split_once("://").expect("a URL");
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let to: SocketAddr = host.parse().expect("an address and a port");
+        let tls = (scheme == "https").then(|| (to.ip().to_string(), ca.expect("authorities").to_owned()));
+        Self { tls, ..Self::with_host(to, host, method, &format!("/{path}")) }
+    }
+
+    fn with_host(to: SocketAddr, host: &str, method: &str, target: &str) -> Self {
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n").into_bytes();
+        Self { to, from: None, tls: None, method: method.to_owned(), head, body: Vec::new() }
     }
 
     /// Adds a header, also one that is there already.
@@ -205,7 +257,10 @@ impl Request {
 
     /// Sends it and reads the answer.
     pub(crate) fn try_send(&self) -> io::Result<Answer> {
-        let mut connection = Connection::open(self.to, self.from);
+        let mut connection = match &self.tls {
+            None => Connection::over(connect(self.to, self.from)?),
+            Some((name, ca)) => Connection::open_tls(self.to, name, ca)?,
+        };
         connection.send(self.bytes());
         connection.try_answer(self.method == "HEAD")
     }

@@ -36,6 +36,8 @@ pub(crate) struct Setup {
     pub(crate) children: u32,
     pub(crate) modules: Vec<&'static str>,
     pub(crate) gate: Gate,
+    /// Started by its own user instead of root.
+    pub(crate) unprivileged: bool,
 }
 
 /// Which build of the module a server loads.
@@ -64,14 +66,21 @@ const MODULES: &[&str] = &[
 
 const THREADS: u32 = 8;
 
+/// Who serves where root starts the tests; also the name of a group.
+pub(crate) const USER: &str = "www-data";
+
+/// The module in the ServerRoot, for a user who may not look into the build's folder.
+pub(crate) const COPY: &str = "jwt_gate.so";
+
 impl Default for Setup {
     fn default() -> Self {
-        Self { mpm: Mpm::Event, children: 2, modules: Vec::new(), gate: Gate::UnderTest }
+        Self { mpm: Mpm::Event, children: 2, modules: Vec::new(), gate: Gate::UnderTest, unprivileged: false }
     }
 }
 
 impl Setup {
-    /// The whole configuration file, with `directives` as its last part.
+    /// The whole configuration file, with `directives` as its last part. What the gate keeps lies below `root`, unless
+    /// the directives name another folder.
     pub(crate) fn render(
         &self,
         root: &Path,
@@ -105,10 +114,14 @@ impl Setup {
             }
         }
         if let Some(file) = self.gate.file() {
+            let file = if self.unprivileged { COPY.into() } else { file };
             line(format_args!("LoadModule jwt_gate_module {}", file.display()));
+            if !directives.contains("JwtGateStateDir") {
+                line(format_args!("JwtGateStateDir {root}/state"));
+            }
         }
-        if rustix::process::geteuid().is_root() {
-            line(format_args!("User www-data\nGroup www-data"));
+        if rustix::process::geteuid().is_root() && !self.unprivileged {
+            line(format_args!("User {USER}\nGroup {USER}"));
         }
         let children = self.children;
         if self.mpm.has_threads() {
@@ -125,6 +138,16 @@ impl Setup {
         line(format_args!("{directives}"));
         text
     }
+}
+
+/// The number of the group of the children, if it is another one than that of the tests.
+pub(crate) fn children_group() -> Option<u32> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let groups = std::fs::read_to_string("/etc/group").unwrap();
+    let group = groups.lines().find_map(|line| line.strip_prefix("www-data:")?.split(':').nth(1)?.parse().ok());
+    Some(group.expect("the group www-data"))
 }
 
 /// What `httpd -t` said.
@@ -171,7 +194,7 @@ impl Gate {
     ///
     /// # Panics
     /// When there is no such file.
-    fn file(self) -> Option<PathBuf> {
+    pub(crate) fn file(self) -> Option<PathBuf> {
         let (variable, built, command) = match self {
             Self::Absent => return None,
             Self::UnderTest => ("JWT_GATE_MODULE", ["debug", "release"], "cargo build"),

@@ -1,20 +1,28 @@
 //! A private httpd for each test: its folder, ports, configuration, clients, application and tokens.
 
 pub(crate) mod app;
+pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod config;
+pub(crate) mod each_child;
 pub(crate) mod fastcgi;
 pub(crate) mod http2;
+pub(crate) mod idp;
+pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod ports;
+pub(crate) mod provider;
 pub(crate) mod server;
 pub(crate) mod site;
 pub(crate) mod tokens;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use client::{Answer, Connection, Request};
 pub(crate) use config::{Mpm, httpd};
+pub(crate) use load::under_load;
+pub(crate) use provider::Provider;
 pub(crate) use server::Server;
 pub(crate) use site::Site;
 pub(crate) use tokens::{Signer, Token, now};
@@ -24,6 +32,16 @@ pub(crate) const MAIN: &str = "JwtGateIssuer main https://issuer.test audience=a
 
 /// How long anything that httpd does may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Sets a flag when it goes, also by a panic: threads of a scope that wait for the flag would keep it from ending.
+#[derive(Debug)]
+pub(crate) struct AtEnd<'f>(pub(crate) &'f AtomicBool);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
 
 /// Asks until `condition` gives a value.
 ///

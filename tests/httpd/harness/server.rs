@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::client::{Answer, Connection, Request};
+use super::config::USER;
+use super::each_child::EachChild;
 use super::http2::Http2;
 use super::log::Log;
 use super::{PATIENCE, Site, await_some, await_true, httpd};
@@ -38,15 +40,45 @@ impl Server {
         let log = Log::new(&super::site::error_log(&site.root));
         let process = spawn(&site);
         let mut server = Self { log, process, killed: Vec::new(), site };
-        let address = server.address();
+        server.await_service(0);
+        server
+    }
+
+    /// Ends httpd and waits until parent and children are gone. Its folder stays, for [`Self::start_again`].
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub(crate) fn stop(&mut self) {
+        self.end();
+    }
+
+    /// Starts httpd after [`Self::stop`] with what the configuration file says, and waits until it serves.
+    ///
+    /// # Panics
+    /// When it ends instead.
+    pub(crate) fn start_again(&mut self) {
+        let before = self.log.count(SERVING);
+        self.process = spawn(&self.site);
+        self.await_service(before);
+    }
+
+    /// [`Self::stop`] and [`Self::start_again`]; meanwhile, when all its processes are gone, `between` is called.
+    pub(crate) fn stop_and_start(&mut self, between: impl FnOnce(&Site)) {
+        self.stop();
+        between(&self.site);
+        self.start_again();
+    }
+
+    /// Waits until it has said that it serves once more than `before`, and listens.
+    fn await_service(&mut self, before: usize) {
+        let address = self.address();
         await_true("httpd to serve", || {
-            if let Some(status) = server.process.try_wait().unwrap() {
-                let said = fs::read_to_string(server.site.root.join("logs/stderr")).unwrap();
+            if let Some(status) = self.process.try_wait().unwrap() {
+                let said = fs::read_to_string(self.site.root.join("logs/stderr")).unwrap();
                 panic!("httpd did not start ({status}):\n{said}");
             }
-            server.log.count(SERVING) > 0 && TcpStream::connect(address).is_ok()
+            self.log.count(SERVING) > before && TcpStream::connect(address).is_ok()
         });
-        server
     }
 
     /// The first port, over IPv4.
@@ -136,13 +168,30 @@ impl Server {
 
     /// Kills a child with SIGKILL and waits until httpd has made another one.
     pub(crate) fn kill_child(&mut self, pid: i32) {
-        let count = self.children().len();
-        self.killed.push(pid);
-        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
-        await_true("a new child", || {
-            let now = self.children();
-            !now.contains(&pid) && now.len() >= count
-        });
+        // prefork may just have had some to spare.
+        let count = self.children().len().min(self.site.setup.children as usize);
+        self.kill(&[pid]);
+        await_true("a new child", || self.children().len() >= count);
+    }
+
+    /// Kills all children with SIGKILL, at once, and waits until httpd has made others, perhaps fewer at first.
+    pub(crate) fn kill_all_children(&mut self) {
+        self.kill(&self.children());
+        await_true("new children", || !self.children().is_empty());
+    }
+
+    /// Kills children and waits until they are gone.
+    fn kill(&mut self, pids: &[i32]) {
+        self.killed.extend(pids);
+        for pid in pids {
+            kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL).unwrap();
+        }
+        await_true("the end of children", || !self.children().iter().any(|pid| pids.contains(pid)));
+    }
+
+    /// A connection to each child of this moment.
+    pub(crate) fn each_child(&self) -> EachChild {
+        EachChild::of(self)
     }
 
     /// Process id of the parent.
@@ -225,17 +274,21 @@ impl Drop for Server {
 fn spawn(site: &Site) -> Child {
     let httpd = httpd(&site.root);
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM"]).arg(httpd.get_program()).args(httpd.get_args());
+    command.args(["--pdeathsig", "TERM"]);
+    if site.setup.unprivileged {
+        command.args(["--reuid", USER, "--regid", USER, "--clear-groups"]);
+    }
+    command.arg(httpd.get_program()).args(httpd.get_args());
     // A process group of its own: to end, httpd signals the whole group.
     command.arg("-DFOREGROUND").process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
-    command.stderr(File::create(site.root.join("logs/stderr")).unwrap());
+    command.stderr(File::options().create(true).append(true).open(site.root.join("logs/stderr")).unwrap());
     // What a panic says does not depend on who runs the tests.
     command.env_remove("RUST_BACKTRACE");
     command.spawn().expect("setpriv (util-linux) and httpd can be started")
 }
 
 /// Process ids of the children of `parent`, by /proc.
-fn children_of(parent: i32) -> Vec<i32> {
+pub(super) fn children_of(parent: i32) -> Vec<i32> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     ids.filter(|pid| {

@@ -1,12 +1,15 @@
 //! What a server needs before it starts: folder, ports, keys, application.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use super::app::App;
-use super::config::{self, Check, Gate, Mpm, Setup};
+use super::config::{self, COPY, Check, Gate, Mpm, Setup, USER};
 use super::ports::Port;
 use super::tokens::{Keys, Token};
 use super::{Server, ports};
@@ -74,6 +77,19 @@ impl Site {
         self
     }
 
+    /// Has its own user start it, who has nothing but the ServerRoot. (Where the tests do not run as root, all are
+    /// started so.)
+    pub(crate) fn unprivileged(mut self) -> Self {
+        if rustix::process::geteuid().is_root() {
+            let module = self.setup.gate.file().expect("a gate");
+            fs::copy(module, self.root.join(COPY)).unwrap();
+            let chown = Command::new("chown").arg("-R").arg(format!("{USER}:{USER}")).arg(&self.root).status();
+            assert!(chown.unwrap().success());
+            self.setup.unprivileged = true;
+        }
+        self
+    }
+
     /// Leaves the gate out: a bare httpd.
     pub(crate) fn without_gate(mut self) -> Self {
         self.setup.gate = Gate::Absent;
@@ -125,6 +141,27 @@ impl Site {
         fs::set_permissions(&draft, fs::Permissions::from_mode(0o644)).unwrap();
         fs::rename(&draft, &path).unwrap();
         path
+    }
+
+    /// Writes over a file below the ServerRoot, in this many pieces, a tenth of a second apart.
+    pub(crate) fn write_slowly(&self, path: &str, content: impl AsRef<[u8]>, pieces: usize) {
+        let content = content.as_ref();
+        let mut file = fs::File::create(self.root.join(path)).unwrap();
+        for piece in content.chunks(content.len().div_ceil(pieces)) {
+            file.write_all(piece).unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Writes a secret below the ServerRoot that the children can read, by rename.
+    pub(crate) fn write_secret(&self, path: &str, secret: impl AsRef<[u8]>) {
+        let (path, draft) = (self.root.join(path), self.root.join(format!("{path}.draft")));
+        fs::write(&draft, secret).unwrap();
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o640)).unwrap();
+        if let Some(group) = config::children_group() {
+            std::os::unix::fs::chown(&draft, None, Some(group)).unwrap();
+        }
+        fs::rename(&draft, &path).unwrap();
     }
 
     /// Changes the mode of a file below the ServerRoot.

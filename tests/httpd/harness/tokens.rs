@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use p521::ecdsa::signature::Verifier;
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair};
 use serde_json::{Map, Value, json};
@@ -89,11 +90,20 @@ enum Kind {
 }
 
 impl Signer {
-    /// The one RSA key (2048 bits), with `RS256` or `PS256`.
+    /// The RSA key (2048 bits) of [`Keys`], with `RS256` or `PS256`.
     pub(crate) fn rsa(algorithm: &'static str, kid: &str) -> Self {
+        Self::rsa_of(include_bytes!("../data/rsa2048.pk8"), algorithm, kid)
+    }
+
+    /// The other RSA key (2048 bits), with `RS256` or `PS256`: ring makes none.
+    pub(crate) fn other_rsa(algorithm: &'static str, kid: &str) -> Self {
+        Self::rsa_of(include_bytes!("../../data/keys/rsa-other.pkcs8"), algorithm, kid)
+    }
+
+    fn rsa_of(pkcs8: &[u8], algorithm: &'static str, kid: &str) -> Self {
         let encoding: &'static dyn signature::RsaEncoding =
             if algorithm == "PS256" { &signature::RSA_PSS_SHA256 } else { &signature::RSA_PKCS1_SHA256 };
-        let key = RsaKeyPair::from_pkcs8(include_bytes!("../data/rsa2048.pk8")).unwrap();
+        let key = RsaKeyPair::from_pkcs8(pkcs8).unwrap();
         Self { algorithm, kid: Some(kid.to_owned()), kind: Kind::Rsa(encoding, Box::new(key)) }
     }
 
@@ -205,7 +215,12 @@ fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     [&[tag][..], &length, content].concat()
 }
 
-/// A token in the making. It starts valid for five minutes, of `alice`.
+/// The claims of a token of `alice` that is valid for five minutes.
+pub(crate) fn claims() -> Value {
+    json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "iat": now(), "exp": now() + 300})
+}
+
+/// A token in the making. It starts with [`claims`].
 #[derive(Clone, Debug)]
 pub(crate) struct Token<'a> {
     signer: &'a Signer,
@@ -219,8 +234,7 @@ impl<'a> Token<'a> {
         if let Some(kid) = &signer.kid {
             header["kid"] = kid.as_str().into();
         }
-        let claims = json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "iat": now(), "exp": now() + 300});
-        let (Value::Object(header), Value::Object(claims)) = (header, claims) else { unreachable!("two objects") };
+        let (Value::Object(header), Value::Object(claims)) = (header, claims()) else { unreachable!("two objects") };
         Self { signer, header, claims }
     }
 
@@ -258,6 +272,51 @@ fn set(map: &mut Map<String, Value>, name: &str, value: Value) {
     } else {
         map.insert(name.to_owned(), value);
     }
+}
+
+/// Checks a token's signature by the key of a JWK set that it names, and gives its header and claims. Signatures of
+/// public keys alone.
+///
+/// # Panics
+/// When the set has no such key or more than one, or the signature is not of it.
+pub(crate) fn verified(token: &str, jwks: &Value) -> (Value, Value) {
+    let (message, signature) = token.rsplit_once('.').unwrap();
+    let (header, claims) = message.split_once('.').unwrap();
+    let json = |text: &str| -> Value { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap() };
+    let (header, claims) = (json(header), json(claims));
+    let mut found = jwks["keys"].as_array().unwrap().iter().filter(|jwk| jwk["kid"] == header["kid"]);
+    let (Some(jwk), None) = (found.next(), found.next()) else { panic!("not one key for {header} in {jwks}") };
+    let bytes = |name: &str| URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
+    let message = message.as_bytes();
+    let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let rsa = |kind: &'static signature::RsaParameters| {
+        assert_eq!(jwk["kty"], "RSA");
+        signature::RsaPublicKeyComponents { n: bytes("n"), e: bytes("e") }.verify(kind, message, &signature)
+    };
+    let other = |kind: &'static dyn signature::VerificationAlgorithm, curve: &str, key: &[&[u8]]| {
+        assert_eq!(jwk["crv"], curve);
+        signature::UnparsedPublicKey::new(kind, key.concat()).verify(message, &signature)
+    };
+    let valid = match header["alg"].as_str().unwrap() {
+        "RS256" => rsa(&signature::RSA_PKCS1_2048_8192_SHA256),
+        "RS384" => rsa(&signature::RSA_PKCS1_2048_8192_SHA384),
+        "RS512" => rsa(&signature::RSA_PKCS1_2048_8192_SHA512),
+        "PS256" => rsa(&signature::RSA_PSS_2048_8192_SHA256),
+        "PS384" => rsa(&signature::RSA_PSS_2048_8192_SHA384),
+        "PS512" => rsa(&signature::RSA_PSS_2048_8192_SHA512),
+        "ES256" => other(&signature::ECDSA_P256_SHA256_FIXED, "P-256", &[b"\x04", &bytes("x"), &bytes("y")]),
+        "ES384" => other(&signature::ECDSA_P384_SHA384_FIXED, "P-384", &[b"\x04", &bytes("x"), &bytes("y")]),
+        "ES512" => {
+            assert_eq!(jwk["crv"], "P-521");
+            let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(&[b"\x04", &bytes("x")[..], &bytes("y")].concat());
+            let signature = p521::ecdsa::Signature::from_slice(&signature).unwrap();
+            key.unwrap().verify(message, &signature).map_err(|_| ring::error::Unspecified)
+        }
+        "EdDSA" | "Ed25519" => other(&signature::ED25519, "Ed25519", &[&bytes("x")]),
+        other => panic!("{other} is not checked here"),
+    };
+    assert!(valid.is_ok(), "the signature of {header} is not of {jwk}");
+    (header, claims)
 }
 
 /// Base64url without padding (RFC 4648 section 5).
