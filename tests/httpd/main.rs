@@ -1,11 +1,9 @@
 //! mod_jwt_gate in a real httpd, seen from outside: what clients get, what the application sees, what the log says.
 //!
 //! Each test has a httpd of its own ([`harness`]); the other modules hold one behaviour each. The module must have
-//! been built before (`cargo build`, and for [`panics`] once more with a feature), and `make target/venv` must have
-//! installed FastAPI.
+//! been built before (`cargo build`, and for [`panics`] once more with a feature); `make target/venv` must have
+//! installed FastAPI, and `make target/idp/node_modules` the identity providers.
 #![allow(clippy::unwrap_used)] // a test ends at the first thing that is not as it should be
-
-mod harness;
 
 mod addresses;
 mod answers;
@@ -15,12 +13,23 @@ mod configtest;
 mod credentials;
 mod daemon;
 mod fastapi;
+mod file_changes;
+mod first_keys;
 mod guard;
+mod harness;
 mod identity;
 mod inner_requests;
+mod key_sources;
 mod limits;
 mod mpm;
+mod outage;
 mod panics;
+mod provider_faults;
+mod providers;
+mod real_providers;
 mod reload;
+mod revocations;
+mod rotation;
+mod state_dir;
 mod tokens_http;
 mod withheld;

@@ -120,6 +120,13 @@ fn each_fault_of_a_token_has_its_reason() {
 }
 
 #[test]
+fn a_key_is_not_used_with_an_algorithm_that_it_is_not_made_for() {
+    let server = protected();
+    let token = server.token().header("kid", "ed").sign();
+    server.refused(&server.get("/").bearer(token), 401, "algorithm-refused");
+}
+
+#[test]
 fn both_sides_of_each_edge_in_time() {
     let server = protected();
     let token = server.token();
