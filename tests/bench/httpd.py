@@ -9,7 +9,9 @@ server is taken within a round, and the medians over the rounds are printed.
 """
 
 import argparse
+import base64
 import http.client
+import http.server
 import json
 import os
 import re
@@ -18,6 +20,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +33,7 @@ from tokens import AUDIENCE, RSA_ISSUER, IdentityProvider
 
 NETWORKS = 10_000
 TOKENS = 2_000
+REVOCATIONS = 100_000
 
 SERVER = """\
 ServerName bench.example
@@ -64,6 +69,8 @@ ProxyPass "/" "http://127.0.0.1:{upstream}/" keepalive=On
 
 GATE = f"""\
 LoadModule jwt_gate_module {MODULE}
+JwtGateStateDir state
+{{server}}
 JwtGateIssuer bench {RSA_ISSUER} audience={AUDIENCE} pem={{keys}}/rsa.pub.pem algorithms=RS256
 JwtGateNetwork many file={{keys}}/networks.txt
 JwtGateTokenCache {{cache}}
@@ -98,8 +105,11 @@ def cases(provider: IdentityProvider, keys: Path) -> list[Case]:
     # As long as it may be, and with a signature that would have to be verified.
     large = [provider.token("RS256", "alice", lifetime=86400, padding="x" * 5400)]
 
-    def gate(more: str = "", cache: int = 4096) -> str:
-        return GATE.format(keys=keys, more=more, cache=cache)
+    fetched = f"JwtGateIssuer fetched {FETCHED} jwks=http://127.0.0.1:{serve(keys)}/jwks.json audience=x cooldown=1h"
+    unknown = [unknown_kid(number) for number in range(TOKENS)]
+
+    def gate(more: str = "", cache: int = 4096, server: str = "") -> str:
+        return GATE.format(keys=keys, more=more, cache=cache, server=server)
 
     refused = "bare httpd, Require all denied"
     denied = '<Location "/">\n    Require all denied\n</Location>\n'
@@ -108,6 +118,11 @@ def cases(provider: IdentityProvider, keys: Path) -> list[Case]:
         Case("gate, one token seen before", gate(), one),
         Case(f"gate, {TOKENS} tokens seen before", gate(), many),
         Case("gate, every token verified (cache off)", gate(cache=0), one),
+        Case(
+            f"gate, {REVOCATIONS} revocations, keys fetched",
+            gate(server=f"JwtGateRevocations {keys}/revoked.json\n{fetched}"),
+            one,
+        ),
         Case("gate loaded, but off", f"LoadModule jwt_gate_module {MODULE}\n", one),
         Case(refused, denied, one, 403, refused),
     ]
@@ -115,6 +130,7 @@ def cases(provider: IdentityProvider, keys: Path) -> list[Case]:
         Case("gate, address denied", gate("JwtGateDeny 127.0.0.0/8"), one, 403, refused),
         Case("gate, address denied, 7 KB token", gate("JwtGateDeny 127.0.0.0/8"), large, 403, refused),
         Case("gate, address limit used up", gate("JwtGateLimit tight key=address rate=1/d burst=1"), one, 429, refused),
+        Case("gate, another unknown kid each time", gate(server=fetched), unknown, 401, refused),
         Case("gate, malformed token", gate(), ["e30" + one[0][one[0].index(".") :]], 401, refused),
     ]
     return found + peers(one, keys)
@@ -166,6 +182,39 @@ LoadModule oauth2_module {modules}/mod_oauth2.so
             )
         )
     return found
+
+
+FETCHED = "https://fetched.bench.example"
+
+
+def serve(keys: Path) -> int:
+    """A provider of the key sets in a folder, as long as this process lives; gives its port."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=str(keys))
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_port
+
+
+def unknown_kid(number: int) -> str:
+    """A token of the issuer whose keys are fetched, with a name of a key that nobody has; its signature is no one's."""
+    header = {"alg": "RS256", "typ": "JWT", "kid": f"invented-{number}"}
+    payload = {"iss": FETCHED, "aud": "x", "sub": "mallory", "exp": 4_000_000_000}
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, payload)]
+    return ".".join([*parts, "A" * 342])
+
+
+def revocations(path: Path) -> None:
+    """Tokens, subjects and sessions, none of them one that is sent here."""
+    kinds = ("jti", "sub", "sid")
+    entries = [{"issuer": "bench", kinds[n % 3]: f"revoked-{n}"} for n in range(REVOCATIONS)]
+    path.write_text(json.dumps({"revoked": entries}))
 
 
 def networks(path: Path) -> None:
@@ -238,8 +287,12 @@ end
 
 
 def probe(case: Case, folder: Path) -> None:
-    """Two requests, so that a limit of one is used up; the second one shows whether the case is what it says."""
-    for _ in range(2):
+    """Two requests, so that a limit of one is used up; the last one shows whether the case is what it says. Where keys are
+    fetched, they may come a moment after the start."""
+    for attempt in range(50):
+        if attempt > 1 and answer.status != 503:
+            break
+        time.sleep(0.1 if attempt > 1 else 0)
         connection = http.client.HTTPConnection("127.0.0.1", case.server.port, timeout=10)
         connection.request("GET", "/index", headers={"Authorization": f"Bearer {case.tokens[0]}"})
         answer = connection.getresponse()
@@ -299,6 +352,7 @@ def main() -> int:
         root.chmod(0o755)
         provider = IdentityProvider(root / "keys")
         networks(root / "keys/networks.txt")
+        revocations(root / "keys/revoked.json")
         print(f"making {TOKENS} tokens", flush=True)
         chosen = [c for c in cases(provider, root / "keys") if arguments.case in c.name or c.name.startswith("bare")]
         upstream = stack.enter_context(start_upstream(root / "upstream", other_core))
