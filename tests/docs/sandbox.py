@@ -1,9 +1,13 @@
 """A private ServerRoot with the module loaded, in which pieces of configuration are tried."""
 
+import datetime
 import subprocess
 import tempfile
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from processes import MODULE, Server, free_port, httpd_account, httpd_arguments, httpd_modules, start_httpd
 from tokens import IdentityProvider, write
 
@@ -29,6 +33,16 @@ LoadModule jwt_gate_module {module}
 """
 
 
+def certificate() -> bytes:
+    """A certificate of an authority of its own."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "docs")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
 class Sandbox:
     """Files that the documents name exist in it, under `jwt_gate/`."""
 
@@ -45,6 +59,8 @@ class Sandbox:
             for name in names:
                 file = self.keys / original
                 write(self.keys / name, file.read_bytes(), file.stat().st_mode & 0o777)
+        write(self.keys / "corp-ca.pem", certificate(), 0o644)
+        write(self.keys / "revoked.json", b'{"revoked": []}', 0o644)
         write(self.keys / "branches.txt", b"# one network a line\n198.51.100.0/24\n2001:db8:30::/48\n", 0o644)
 
     def file(self, configuration: str) -> Path:
