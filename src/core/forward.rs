@@ -6,6 +6,11 @@
 
 use std::fmt::Write;
 
+use crate::{
+    config::forward::ForwardValue,
+    token::{Verified, json::Json},
+};
+
 /// A header name that the gate may set and take away (RFC 9110 section 5.1).
 #[derive(Clone, Debug)]
 pub struct HeaderName(String);
@@ -42,7 +47,7 @@ impl HeaderName {
 
 /// Names that are never an identity header; `*` stands for any ending.
 const RESERVED: [(&[&str], &str); 6] = [
-    (&["authorization", "proxy-authorization", "cookie"], "carries credentials"),
+    (&["authorization", "proxy-authorization", "cookie", "cookie2"], "carries credentials"),
     (
         &[
             "host",
@@ -60,7 +65,7 @@ const RESERVED: [(&[&str], &str); 6] = [
     ),
     (&["content-*"], "describes the body"),
     (&["origin", "sec-*", "access-control-*"], "is set by browsers and checked"),
-    (&["x-forwarded-for", "x-forwarded-host", "x-forwarded-server"], "is set by mod_proxy"),
+    (&["x-forwarded-for", "x-forwarded-host", "x-forwarded-server", "via", "max-forwards"], "is set by mod_proxy"),
     (&["proxy"], "becomes HTTP_PROXY in a CGI environment"),
 ];
 
@@ -109,6 +114,38 @@ pub fn clean_connection(value: &[u8], scrub: &ScrubList) -> Option<Vec<u8>> {
     Some(kept.collect::<Vec<_>>().join(&b", "[..]))
 }
 
+/// What a header of `JwtGateForward` holds for an identity. `None`: the identity lacks it, and there is no header.
+///
+/// A claim is written as [`claim_text`](crate::expression::claim_text) gives it, each part encoded. There are no
+/// plans and API keys yet, so that no identity has one; an expression is evaluated by the host.
+pub fn value(wanted: &ForwardValue, identity: &Verified) -> Option<String> {
+    let mut out = String::new();
+    match wanted {
+        ForwardValue::Subject => encode_value(identity.subject()?, &mut out),
+        ForwardValue::Issuer => encode_value(&identity.issuer().name, &mut out),
+        ForwardValue::Client => encode_value(identity.client()?, &mut out),
+        ForwardValue::Scope => {
+            let mut scopes = identity.scopes().peekable();
+            scopes.peek()?;
+            encode_words(scopes, &mut out);
+        }
+        ForwardValue::Claim(name) => match identity.claim(name)? {
+            list @ Json::Array(_) => {
+                let texts: Vec<_> = list.texts().collect();
+                if texts.is_empty() {
+                    return None;
+                }
+                encode_list(texts.iter().map(AsRef::as_ref), &mut out);
+            }
+            single => encode_value(&single.text()?, &mut out),
+        },
+        // Nothing but letters, digits, `-` and `_`.
+        ForwardValue::Claims => out.push_str(identity.payload_base64url()),
+        ForwardValue::Plan | ForwardValue::ApiKey | ForwardValue::Expression(_) => return None,
+    }
+    Some(out)
+}
+
 /// Appends one value: visible ASCII except `%`, and spaces between such, as they are; all else
 /// percent-encoded UTF-8 (RFC 3986 section 2.1). What is appended is a field value (RFC 9110 section
 /// 5.5) whatever the input, and decodes to it.
@@ -118,11 +155,21 @@ pub fn encode_value(value: &str, out: &mut String) {
 
 /// Appends several values joined by `,`. A comma inside one is encoded.
 pub fn encode_list<'a>(values: impl IntoIterator<Item = &'a str>, out: &mut String) {
+    join(values, b',', out);
+}
+
+/// Appends several values joined by a space. A space inside one is encoded: the one scope `a b` of an array does not
+/// become two.
+pub fn encode_words<'a>(values: impl IntoIterator<Item = &'a str>, out: &mut String) {
+    join(values, b' ', out);
+}
+
+fn join<'a>(values: impl IntoIterator<Item = &'a str>, separator: u8, out: &mut String) {
     for (index, value) in values.into_iter().enumerate() {
         if index > 0 {
-            out.push(',');
+            out.push(char::from(separator));
         }
-        encode(value, b',', out);
+        encode(value, separator, out);
     }
 }
 
@@ -135,7 +182,7 @@ fn encode(value: &str, separator: u8, out: &mut String) {
     for (index, byte) in value.bytes().enumerate() {
         match byte {
             b'%' => out.push_str("%25"),
-            b' ' if inner.contains(&index) => out.push(' '),
+            b' ' if separator != b' ' && inner.contains(&index) => out.push(' '),
             b'!'..=b'~' if byte != separator => out.push(char::from(byte)),
             // Writing to a String cannot fail.
             _ => _ = write!(out, "%{byte:02X}"),
@@ -144,7 +191,7 @@ fn encode(value: &str, separator: u8, out: &mut String) {
 }
 
 /// A character of a token (RFC 9110 section 5.6.2).
-const fn is_tchar(byte: u8) -> bool {
+pub(crate) const fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
@@ -219,6 +266,7 @@ mod tests {
             "proxy_authorization",
             "Cookie",
             "COOKIE",
+            "Cookie2",
             "Host",
             "Connection",
             "Keep-Alive",
@@ -242,6 +290,8 @@ mod tests {
             "Access-Control-Request-Method",
             "X-Forwarded-For",
             "x_forwarded_host",
+            "Via",
+            "Max_Forwards",
             "Proxy",
         ] {
             let error = HeaderName::parse(name).expect_err(name);
@@ -327,6 +377,13 @@ mod tests {
         assert_eq!(listed(&["a", "b c", ""]), "a,b c,");
         assert_eq!(listed(&["a,b", "%2C"]), "a%2Cb,%252C");
         assert_eq!(listed(&[" a", "b\n"]), "%20a,b%0A");
+    }
+
+    #[test]
+    fn a_space_among_words_separates_and_does_nothing_else() {
+        let mut out = String::new();
+        encode_words(["read", "a b", "c,d", "%20", "\t"], &mut out);
+        assert_eq!(out, "read a%20b c,d %2520 %09");
     }
 
     #[test]

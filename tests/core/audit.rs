@@ -692,3 +692,30 @@ fn trailers_must_not_become_headers() {
         &[],
     );
 }
+
+#[test]
+fn claims_are_not_there_before_the_token_is_looked_at() {
+    let gate = "\n<Location />\nJwtGate on\n</Location>";
+    for early in [
+        r#"RewriteCond expr "jwt('role') == 'admin'""#,
+        r#"RewriteCond expr "'admin' -in JWT_LIST ('roles')""#,
+        r#"RewriteCond expr "%{jwt:role} == 'admin'""#,
+        r#"SetEnvIfExpr "%{jwt:role} == 'admin'" ADMIN"#,
+        "<If \"%{jwt:role} == 'admin'\">\n</If>",
+        "<Location /x>\n</Location>\n<ElseIf \"jwt('role') -eq 1\">\n</ElseIf>",
+    ] {
+        let line = if early.contains("Location") { 3 } else { 1 };
+        expect(&format!("\n{early}{gate}"), &[("JG2107", line)]);
+        expect(&format!("\n{early}"), &[]);
+    }
+    for fine in [
+        r#"RewriteCond %{REQUEST_URI} ^/jwt"#,
+        r#"RewriteCond expr "my_jwt('role') == 'jwt'""#,
+        "<Directory /srv>\nRewriteCond expr \"jwt('role') == 'admin'\"\n</Directory>",
+        "<Location /x>\nRequire expr jwt('role') == 'admin'\n</Location>",
+        "<If \"%{HTTP_HOST} == 'jwt.example'\">\n</If>",
+        "RequestHeader set X-Role expr=%{jwt:role}",
+    ] {
+        expect(&format!("\n{fine}{gate}"), &[]);
+    }
+}

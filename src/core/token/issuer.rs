@@ -98,6 +98,13 @@ impl IssuerSet {
         }
     }
 
+    /// Every `iss` that is answered for, in the order of the configuration.
+    pub fn identifiers(&self) -> Vec<&str> {
+        let mut issuers: Vec<_> = self.by_iss.iter().map(|(iss, issuer)| (issuer.id, iss.as_str())).collect();
+        issuers.sort_unstable();
+        issuers.into_iter().map(|(_, iss)| iss).collect()
+    }
+
     /// Whether this very issuer is accepted here: not another one of the same ISSUER, nor an earlier
     /// one whose policy or keys have been replaced.
     pub fn accepts(&self, issuer: &Arc<Issuer>) -> bool {

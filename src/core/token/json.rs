@@ -93,13 +93,30 @@ impl<'t> Json<'t> {
         }
     }
 
+    /// As [`Json::scalar_text`], but arrays and objects are compact JSON.
+    pub fn text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Array(_) | Self::Object(_) => Some(Cow::Owned(self.to_string())),
+            scalar => scalar.scalar_text(),
+        }
+    }
+
+    /// The elements of an array; anything else is the one element of itself.
+    pub fn elements(&self) -> &[Self] {
+        match self {
+            Self::Array(elements) => elements,
+            single => std::slice::from_ref(single),
+        }
+    }
+
+    /// The [text](Json::text) of each element; null has none.
+    pub fn texts(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.elements().iter().filter_map(Self::text)
+    }
+
     /// A string, or the strings among the elements of an array; nothing else counts.
     pub fn strings(&self) -> impl Iterator<Item = &str> {
-        let elements = match self {
-            Self::Array(elements) => elements.as_slice(),
-            single => std::slice::from_ref(single),
-        };
-        elements.iter().filter_map(Self::as_str)
+        self.elements().iter().filter_map(Self::as_str)
     }
 
     /// As [`Json::strings`], but a string that is no element of an array is cut at its spaces
@@ -113,6 +130,33 @@ impl<'t> Json<'t> {
 /// The same members, without the text.
 pub(super) fn own_members(members: Members<'_>) -> Members<'static> {
     members.into_iter().map(|(name, value)| (name.into_owned().into(), value.into_owned())).collect()
+}
+
+/// Compact JSON, members in their order, numbers as in [`Json::scalar_text`].
+impl fmt::Display for Json<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |text: &str| serde_json::to_string(text).map_err(|_| fmt::Error);
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::String(text) => f.write_str(&quoted(text)?),
+            Self::Array(elements) => {
+                f.write_str("[")?;
+                for (index, element) in elements.iter().enumerate() {
+                    write!(f, "{}{element}", if index > 0 { "," } else { "" })?;
+                }
+                f.write_str("]")
+            }
+            Self::Object(members) => {
+                f.write_str("{")?;
+                for (index, (name, value)) in members.iter().enumerate() {
+                    write!(f, "{}{}:{value}", if index > 0 { "," } else { "" }, quoted(name)?)?;
+                }
+                f.write_str("}")
+            }
+        }
+    }
 }
 
 /// Reads a value inside which this many levels are left.
@@ -282,6 +326,31 @@ mod tests {
         for none in ["null", "[]", "[\"a\"]", "{}"] {
             assert_eq!(text(none), None);
         }
+    }
+
+    #[test]
+    fn compact_json_reads_as_the_same() {
+        for text in [
+            r#"{"b":[1,-0.5,[],{}],"a":{"":null,"x":[true,false]},"é\"\\\n\u0000":"\u0001"}"#,
+            "[[[18446744073709551615]]]",
+            r#""""#,
+        ] {
+            assert_eq!(Json::parse(text.as_bytes()).unwrap().to_string(), text);
+        }
+        let json = Json::parse(br#" [ 1 , {"\u0061" : 1e2 } ] "#).unwrap();
+        assert_eq!(json.to_string(), r#"[1,{"a":100.0}]"#);
+    }
+
+    #[test]
+    fn elements_have_texts() {
+        let texts = |json: &str| Json::parse(json.as_bytes()).unwrap().texts().map(Cow::into_owned).collect::<Vec<_>>();
+        assert_eq!(
+            texts(r#"["a,b",1,true,null,["c", 2],{"d":"e"},""]"#),
+            ["a,b", "1", "true", r#"["c",2]"#, r#"{"d":"e"}"#, ""]
+        );
+        assert_eq!(texts(r#"{"a": [1, null]}"#), [r#"{"a":[1,null]}"#]);
+        assert_eq!(texts(r#""a b""#), ["a b"]);
+        assert_eq!(texts("null").len() + texts("[]").len() + texts("[null]").len(), 0);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(crate) mod compact;
 mod header;
 pub mod issuer;
 pub mod json;
+pub mod number;
 pub(crate) mod remembered;
 mod validate;
 pub mod verify;

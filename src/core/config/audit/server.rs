@@ -22,6 +22,7 @@ impl<'a> Server<'a> {
         findings.extend(self.cache_before_gate());
         findings.extend(self.client_from_header());
         findings.extend(self.trailers_as_headers());
+        findings.extend(self.claims_before_token());
         findings
     }
 
@@ -150,6 +151,21 @@ impl<'a> Server<'a> {
         let text = "MergeTrailers on lets clients write identity headers behind the body of a request, where JwtGate \
                     cannot remove them: remove it";
         Some(merged.finding(Severity::Error, "JG2106", text.to_owned()))
+    }
+
+    /// httpd finds sections and rewrites whole servers before it asks who may come in.
+    fn claims_before_token(self) -> Vec<Finding> {
+        let early = self.statements().filter(|s| matches!(s.fact, Fact::EarlyClaim));
+        early
+            .map(|statement| {
+                let text = format!(
+                    "jwt() is always empty in {}, which httpd evaluates before the token is looked at: write `Require \
+                     expr`, or RewriteCond or Header in a section",
+                    statement.node.name.trim_start_matches('<')
+                );
+                statement.finding(Severity::Warning, "JG2107", text)
+            })
+            .collect()
     }
 
     /// In httpd's order: what is inherited comes first.

@@ -30,6 +30,8 @@ pub(super) enum Fact {
         path: String,
     },
     ClientFromHeader,
+    /// An expression with a claim in it that is evaluated before the token is looked at.
+    EarlyClaim,
     /// `path` is missing where it is a pattern, and where the section says it.
     ProxyPass {
         path: Option<String>,
@@ -177,6 +179,9 @@ impl Reader {
                     None => Rc::clone(place),
                     Some(region) => {
                         self.sections += 1;
+                        if matches!(region, Region::If) && has_claim(&node.args) {
+                            server.push(Statement { fact: Fact::EarlyClaim, node, place: Rc::clone(place) });
+                        }
                         place.iter().cloned().chain([Section { id: self.sections, region }]).collect()
                     }
                 };
@@ -225,11 +230,25 @@ fn fact(name: &str, args: &str, server_wide: bool) -> Option<Fact> {
         "remoteiptrustedproxy" | "remoteiptrustedproxylist" | "remoteipinternalproxy" | "remoteipinternalproxylist" => {
             Fact::TrustedProxy
         }
+        "rewritecond" if server_wide && has_claim(args) => Fact::EarlyClaim,
+        "setenvifexpr" if has_claim(args) => Fact::EarlyClaim,
         "rewriteoptions" if words.iter().any(|w| w.to_ascii_lowercase().starts_with("inherit")) => {
             Fact::RewriteInherited
         }
         "rewriterule" if server_wide && rewrites_to_proxy(word(2)) => Fact::RewriteToProxy,
         _ => return None,
+    })
+}
+
+/// Whether `jwt(NAME)`, `%{jwt:NAME}` or `jwt_list(NAME)` stands in an expression.
+fn has_claim(expression: &str) -> bool {
+    let expression = expression.to_ascii_lowercase();
+    ["jwt", "jwt_list"].iter().any(|function| {
+        expression.match_indices(function).any(|(at, _)| {
+            let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let rest = &expression[at + function.len()..];
+            !expression[..at].ends_with(is_part) && rest.trim_start().starts_with(['(', ':'])
+        })
     })
 }
 
