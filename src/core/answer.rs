@@ -3,19 +3,51 @@
 
 use std::fmt::Write;
 
+use crate::config::resource::ResourceDef;
 use crate::limit::Numbers;
-use crate::verdict::Reason;
+use crate::verdict::{ErrorCode, Reason};
 
 /// The `WWW-Authenticate` field of a refusal, or `None` if the reason asks for none.
-pub fn challenge(realm: &str, reason: Reason) -> Option<String> {
+///
+/// A client that lacks a token, or whose token lacks a scope, is told where it finds out how to get one
+/// (`resource_metadata`, RFC 9728 section 5.1), and with which scopes: those `needed` for this request, where that is
+/// known, else those that the resource names. Clients of the Model Context Protocol ask for just these. A request that
+/// is malformed (400) will not be helped by another token.
+pub fn challenge(realm: &str, reason: Reason, resource: Option<&ResourceDef>, needed: &[String]) -> Option<String> {
     let row = reason.consequence();
     row.challenge.then(|| {
-        let mut field = format!("Bearer realm=\"{}\"", realm.replace('\\', "\\\\").replace('"', "\\\""));
+        let mut field = "Bearer realm=".to_owned();
+        quote(&mut field, realm);
         if let Some(error) = row.error {
             let _ = write!(field, ", error=\"{}\"", error.word());
         }
+        if row.error == Some(ErrorCode::InvalidRequest) {
+            return field;
+        }
+        let known = resource.map_or(&[][..], |resource| &resource.scopes);
+        let scopes = if needed.is_empty() { known } else { needed };
+        if !scopes.is_empty() {
+            field.push_str(", scope=");
+            quote(&mut field, &scopes.join(" "));
+        }
+        if let Some(resource) = resource {
+            field.push_str(", resource_metadata=");
+            quote(&mut field, &resource.metadata_url());
+        }
         field
     })
+}
+
+/// A quoted string (RFC 9110 section 5.6.4) of text in visible ASCII characters and spaces.
+fn quote(field: &mut String, text: &str) {
+    field.push('"');
+    for character in text.chars() {
+        if matches!(character, '"' | '\\') {
+            field.push('\\');
+        }
+        field.push(character);
+    }
+    field.push('"');
 }
 
 /// The problem type for a used-up limit (the draft's section "Problem Types").
@@ -70,16 +102,23 @@ mod tests {
 
     #[test]
     fn challenges() {
-        assert_eq!(challenge("api", Reason::TokenMissing).as_deref(), Some("Bearer realm=\"api\""));
+        let plain = |realm, reason| challenge(realm, reason, None, &[]);
+        assert_eq!(plain("api", Reason::TokenMissing).as_deref(), Some("Bearer realm=\"api\""));
         assert_eq!(
-            challenge("a \"b\" \\", Reason::TokenExpired).as_deref(),
+            plain("a \"b\" \\", Reason::TokenExpired).as_deref(),
             Some("Bearer realm=\"a \\\"b\\\" \\\\\", error=\"invalid_token\"")
         );
         assert_eq!(
-            challenge("api", Reason::CredentialsAmbiguous).as_deref(),
+            plain("api", Reason::CredentialsAmbiguous).as_deref(),
             Some("Bearer realm=\"api\", error=\"invalid_request\"")
         );
-        assert_eq!(challenge("api", Reason::AddressDenied), None);
+        assert_eq!(
+            plain("api", Reason::ScopeInsufficient).as_deref(),
+            Some("Bearer realm=\"api\", error=\"insufficient_scope\"")
+        );
+        for reason in [Reason::AddressDenied, Reason::ClaimDenied, Reason::RateLimited, Reason::KeysUnavailable] {
+            assert_eq!(plain("api", reason), None);
+        }
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! Whether a request that carries its credential in a cookie was meant by the user: browsers send cookies
 //! along with what other sites ask them to send.
 
+use crate::config::cors::CorsDef;
 use crate::facts::{Facts, Found};
 
 /// Whether the request needs no further proof, or has it: a method that changes nothing (RFC 9110 section
 /// 9.2.1) without `Upgrade`, `Sec-Fetch-Site` of the own origin or of the user's own doing, or an `Origin`
-/// that is ours.
-pub fn is_meant<'r>(facts: &impl Facts<'r>) -> bool {
+/// that is ours, or that `cors` trusts with the user's cookies.
+pub fn is_meant<'r>(facts: &impl Facts<'r>, cors: Option<&CorsDef>) -> bool {
     let harmless = matches!(facts.method(), b"GET" | b"HEAD" | b"OPTIONS") && facts.header("Upgrade") == Found::None;
-    harmless || matches!(facts.header("Sec-Fetch-Site"), Found::One(b"same-origin" | b"none")) || is_own_origin(facts)
+    harmless
+        || matches!(facts.header("Sec-Fetch-Site"), Found::One(b"same-origin" | b"none"))
+        || is_own_origin(facts)
+        || cors.is_some_and(|cors| cors.trusts(facts.header("Origin")))
 }
 
 /// `Origin` (RFC 6454 section 6.2) against scheme and Host.
@@ -37,9 +41,14 @@ mod tests {
     use crate::facts::PlainFacts;
 
     fn meant(method: &str, headers: &[(&str, &[u8])]) -> bool {
+        meant_with(None, method, headers)
+    }
+
+    fn meant_with(cors: Option<&CorsDef>, method: &str, headers: &[(&str, &[u8])]) -> bool {
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let method = method.as_bytes();
-        is_meant(&PlainFacts { client: local, peer: local, method, query: None, headers, own_scheme: b"https" })
+        let facts = PlainFacts { client: local, peer: local, method, query: None, headers, own_scheme: b"https" };
+        is_meant(&facts, cors)
     }
 
     #[test]
@@ -62,6 +71,22 @@ mod tests {
             assert!(!meant("POST", &[("Sec-Fetch-Site", site)]));
         }
         assert!(!meant("POST", &[("Sec-Fetch-Site", b"none"), ("Sec-Fetch-Site", b"none")]));
+    }
+
+    #[test]
+    fn origins_that_are_trusted_with_cookies() {
+        let with = |cors: &[&str], origin: &[u8]| {
+            let cors = crate::config::cors::parse(cors).unwrap().unwrap();
+            meant_with(Some(&cors), "POST", &[("Origin", origin), ("Sec-Fetch-Site", b"cross-site")])
+        };
+        let trusted = ["https://app.example", "https://b.example:8443", "credentials=on"];
+        assert!(with(&trusted, b"https://app.example") && with(&trusted, b"https://b.example:8443"));
+        for origin in [&b"https://evil.example"[..], b"https://app.example.evil", b"HTTPS://app.example", b"null", b""]
+        {
+            assert!(!with(&trusted, origin), "{}", origin.escape_ascii());
+        }
+        assert!(!with(&["https://app.example"], b"https://app.example"), "without credentials=on");
+        assert!(!with(&["*"], b"https://app.example") && !with(&["*"], b"*"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::config::credentials::{Source, TokenMode};
 use crate::config::policy::{Limit, Policy};
+use crate::cors;
 use crate::credentials;
 use crate::csrf;
 use crate::facts::Facts;
@@ -53,6 +54,9 @@ pub struct Verdict<'p> {
     pub standings: SmallVec<[Tested<'p>; 4]>,
     /// Limits that are charged, for [`Prior::charged`].
     pub charged: SmallVec<[LimitId; 4]>,
+    /// Nobody's credential was looked for: the request is a CORS preflight and is answered as
+    /// [`CorsDef::preflight`](crate::config::cors::CorsDef::preflight) says. It must never be let in.
+    pub preflight: bool,
 }
 
 /// A limit and how it stands.
@@ -96,7 +100,8 @@ const KEYS_RETRY_SECS: u64 = 30;
 
 /// Decides a request. Cheapest first, so that a hostile request costs little; the first refusal wins:
 /// networks, limits without identity, credential, token and its revocation, proof against forgery from other
-/// sites, limits with identity.
+/// sites, limits with identity. Where CORS is configured, a preflight ends behind the limits without identity:
+/// browsers send it without credentials.
 pub fn decide<'r, 'p>(
     policy: &'p Policy,
     shared: Shared<'_>,
@@ -104,7 +109,13 @@ pub fn decide<'r, 'p>(
     prior: Prior<'_>,
     now: Now,
 ) -> Verdict<'p> {
-    let mut verdict = Verdict { outcome: Ok(None), source: None, standings: SmallVec::new(), charged: SmallVec::new() };
+    let mut verdict = Verdict {
+        outcome: Ok(None),
+        source: None,
+        standings: SmallVec::new(),
+        charged: SmallVec::new(),
+        preflight: false,
+    };
     verdict.outcome = steps(policy, shared, facts, prior, now, &mut verdict);
     verdict
 }
@@ -123,6 +134,10 @@ fn steps<'r, 'p>(
     }
     let mut subject = Subject { client, peer, prefix: policy.prefix, identity: None };
     charge(&policy.early_limits, shared, facts, &subject, prior, now, verdict)?;
+    if policy.cors.is_some() && cors::is_preflight(facts) {
+        verdict.preflight = true;
+        return Ok(None);
+    }
     let identity = match prior.identity {
         _ if policy.token == TokenMode::None => None,
         Some((identity, source)) => {
@@ -179,7 +194,7 @@ fn identify<'r>(
     let (verified, _) = shared.tokens.verify(&credential.token, &policy.issuers, now.wall);
     let verified = verified?;
     check_revocation(shared, &verified)?;
-    if matches!(credential.source, Source::Cookie(_)) && !csrf::is_meant(facts) {
+    if matches!(credential.source, Source::Cookie(_)) && !csrf::is_meant(facts, policy.cors.as_deref()) {
         return Err(Reason::Csrf.into());
     }
     Ok(Some(verified))

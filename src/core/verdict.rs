@@ -9,6 +9,7 @@ pub enum Reason {
     AddressDenied,
     AlgorithmRefused,
     AudienceMismatch,
+    ClaimDenied,
     ClaimMismatch,
     CredentialsAmbiguous,
     CredentialsMalformed,
@@ -18,6 +19,7 @@ pub enum Reason {
     KeyUnknown,
     KeysUnavailable,
     RateLimited,
+    ScopeInsufficient,
     SignatureInvalid,
     TokenExpired,
     TokenMalformed,
@@ -35,6 +37,8 @@ pub enum ErrorCode {
     InvalidRequest,
     /// The token is expired, revoked, malformed or invalid for other reasons: 401.
     InvalidToken,
+    /// The token is good, but does not go far enough: 403.
+    InsufficientScope,
 }
 
 impl ErrorCode {
@@ -43,6 +47,7 @@ impl ErrorCode {
         match self {
             Self::InvalidRequest => "invalid_request",
             Self::InvalidToken => "invalid_token",
+            Self::InsufficientScope => "insufficient_scope",
         }
     }
 }
@@ -74,10 +79,11 @@ const fn row(
 
 impl Reason {
     /// All reasons, for tests and documentation.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::AddressDenied,
         Self::AlgorithmRefused,
         Self::AudienceMismatch,
+        Self::ClaimDenied,
         Self::ClaimMismatch,
         Self::CredentialsAmbiguous,
         Self::CredentialsMalformed,
@@ -87,6 +93,7 @@ impl Reason {
         Self::KeyUnknown,
         Self::KeysUnavailable,
         Self::RateLimited,
+        Self::ScopeInsufficient,
         Self::SignatureInvalid,
         Self::TokenExpired,
         Self::TokenMalformed,
@@ -101,6 +108,7 @@ impl Reason {
     pub const fn consequence(self) -> Consequence {
         const REQUEST: Option<ErrorCode> = Some(ErrorCode::InvalidRequest);
         const TOKEN: Option<ErrorCode> = Some(ErrorCode::InvalidToken);
+        const SCOPE: Option<ErrorCode> = Some(ErrorCode::InsufficientScope);
         match self {
             Self::AddressDenied => row("address-denied", 403, false, None, "JG1001"),
             Self::RateLimited => row("rate-limited", 429, false, None, "JG1002"),
@@ -123,6 +131,8 @@ impl Reason {
             Self::Internal => row("internal", 500, false, None, "JG1019"),
             // JG1020 is the glue's.
             Self::TokenRevoked => row("token-revoked", 401, true, TOKEN, "JG1021"),
+            Self::ScopeInsufficient => row("scope-insufficient", 403, true, SCOPE, "JG1022"),
+            Self::ClaimDenied => row("claim-denied", 403, false, None, "JG1023"),
         }
     }
 
@@ -146,10 +156,11 @@ mod tests {
     }
 
     #[test]
-    fn every_401_challenges_and_nothing_else_but_400_does() {
+    fn every_401_challenges_and_nothing_else_but_400_and_the_lack_of_a_scope_does() {
         for reason in Reason::ALL {
             let row = reason.consequence();
-            assert_eq!(row.challenge, matches!(row.status, 400 | 401), "{}", row.word);
+            let challenges = matches!(row.status, 400 | 401) || reason == Reason::ScopeInsufficient;
+            assert_eq!(row.challenge, challenges, "{}", row.word);
         }
     }
 }

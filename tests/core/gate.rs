@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // the lint spares test functions, but not what they call
 
 mod gate_buckets;
+mod gate_cors;
 mod gate_fixture;
 mod gate_limits;
 mod gate_prior;

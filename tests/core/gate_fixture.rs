@@ -9,7 +9,7 @@ use jwt_gate_core::config::credentials::{self, TokenMode};
 use jwt_gate_core::config::policy::Policy;
 use jwt_gate_core::config::section::{Mode, Section};
 use jwt_gate_core::config::server::ServerTables;
-use jwt_gate_core::config::{address, limit};
+use jwt_gate_core::config::{address, cors, limit, resource};
 use jwt_gate_core::facts::{Facts, Found, PlainFacts};
 use jwt_gate_core::gate::{Prior, Shared, Verdict, decide};
 use jwt_gate_core::limit::{Buckets, Geometry, SlotTable};
@@ -69,6 +69,8 @@ impl Gate {
                 }
                 "Token" => section.token = Some(TokenMode::parse(words[1]).unwrap()),
                 "Credentials" => section.credentials = Some(credentials::parse(&words[1..]).unwrap()),
+                "Cors" => section.cors = Some(cors::parse(&words[1..]).unwrap().map(Arc::new)),
+                "Resource" => section.resource = Some(resource::parse(&words[1..]).unwrap().map(Arc::new)),
                 "Issuers" => section.issuers = Some(words[1..].iter().map(|word| (*word).to_owned()).collect()),
                 other => panic!("{other}"),
             }
@@ -186,6 +188,11 @@ impl Request {
 
     pub(crate) fn post(self) -> Self {
         Self { method: "POST", ..self }
+    }
+
+    /// What a browser asks before a page of this origin may send this method.
+    pub(crate) fn preflight(self, origin: &str, method: &str) -> Self {
+        Self { method: "OPTIONS", ..self }.header("Origin", origin).header("Access-Control-Request-Method", method)
     }
 
     pub(crate) fn query(self, query: String) -> Self {

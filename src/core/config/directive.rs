@@ -21,6 +21,7 @@ pub enum Directive {
     Gate,
     AddressPrefix,
     Allow,
+    Cors,
     Credentials,
     Deny,
     ErrorBody,
@@ -32,6 +33,7 @@ pub enum Directive {
     LimitHeaders,
     Network,
     Realm,
+    Resource,
     Revocations,
     SharedMemory,
     StateDir,
@@ -57,7 +59,7 @@ const fn row(directive: Directive, name: &'static CStr, context: Context, help: 
 }
 
 /// All directives.
-pub const DIRECTIVES: [Row; 19] = [
+pub const DIRECTIVES: [Row; 21] = [
     row(Directive::Gate, c"JwtGate", Context::Directory, c"`on` or `off`: whether requests are decided here"),
     row(
         Directive::AddressPrefix,
@@ -70,6 +72,12 @@ pub const DIRECTIVES: [Row; 19] = [
         c"JwtGateAllow",
         Context::Directory,
         c"[peer:]CIDR or [peer:]@NETWORK ...: addresses that may connect; or `none`",
+    ),
+    row(
+        Directive::Cors,
+        c"JwtGateCors",
+        Context::Directory,
+        c"ORIGIN ... [methods=M,...] [headers=H,...] [expose=H,...] [max-age=TIME] [credentials=on]: pages of other origins that may use what is here; or `off`",
     ),
     row(
         Directive::Credentials,
@@ -127,6 +135,12 @@ pub const DIRECTIVES: [Row; 19] = [
         c"NAME CIDR ... or NAME file=PATH [format=cidr]: a named set of addresses",
     ),
     row(Directive::Realm, c"JwtGateRealm", Context::Directory, c"TEXT: realm of the WWW-Authenticate challenge"),
+    row(
+        Directive::Resource,
+        c"JwtGateResource",
+        Context::Directory,
+        c"URL [scopes=S,...] [documentation=URL] [name=TEXT]: what OAuth clients are told of the application; or `off`",
+    ),
     row(
         Directive::Revocations,
         c"JwtGateRevocations",

@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod audit;
+pub mod cors;
 pub mod credentials;
 pub mod directive;
 pub mod fetch;
@@ -17,5 +18,8 @@ pub mod limit;
 pub mod network;
 pub mod parse;
 pub mod policy;
+pub mod requirement;
+pub mod resource;
 pub mod section;
 pub mod server;
+pub mod web_origin;

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use super::address::{Addresses, Item};
+use super::cors::CorsDef;
 use super::credentials::{Source, TokenMode};
 use super::forward::ForwardDef;
 use super::limit::LimitDef;
+use super::resource::ResourceDef;
 use super::section::{ErrorBody, Inherited, Mode, Section};
 use super::server::ServerTables;
 use crate::limit::Buckets;
@@ -40,6 +42,10 @@ pub struct Policy {
     pub forward: Vec<Arc<ForwardDef>>,
     /// Whether the application receives the credential.
     pub forward_credentials: bool,
+    /// Which pages of other origins may use what is here.
+    pub cors: Option<Arc<CorsDef>>,
+    /// What OAuth clients are told of the application.
+    pub resource: Option<Arc<ResourceDef>>,
     /// Realm of the challenge.
     pub realm: String,
     /// The body of a refusal.
@@ -100,6 +106,8 @@ impl Policy {
             limit_headers: last(sections, |s| s.limit_headers).unwrap_or(true),
             forward: forwards(sections),
             forward_credentials: last(sections, |s| s.forward_credentials).unwrap_or(true),
+            cors: last(sections, |s| s.cors.clone()).flatten(),
+            resource: last(sections, |s| s.resource.clone()).flatten(),
             realm: last(sections, |s| s.realm.clone()).unwrap_or_else(|| DEFAULT_REALM.to_owned()),
             error_body: last(sections, |s| s.error_body).unwrap_or(ErrorBody::Problem),
         })
@@ -180,7 +188,7 @@ fn network(tables: &ServerTables, name: &str, unread: &[&str]) -> Result<Arc<Net
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{address, credentials, forward, limit};
+    use crate::config::{address, cors, credentials, forward, limit, resource};
     use crate::limit::Geometry;
     use crate::limit::SlotTable;
     use crate::sync::AtomicU64;
@@ -234,6 +242,31 @@ mod tests {
         let policy = resolve(&[&outer, &inner]);
         assert_eq!((policy.mode, policy.token, policy.realm.as_str()), (Mode::On, TokenMode::Optional, "outer"));
         assert_eq!(policy.credentials, [Source::Query("t".into())]);
+    }
+
+    #[test]
+    fn cors_and_resource_are_replaced_as_a_whole_and_dropped_by_off() {
+        let cors = |words: &[&str]| Some(cors::parse(words).unwrap().map(Arc::new));
+        let resource = |words: &[&str]| Some(resource::parse(words).unwrap().map(Arc::new));
+        let outer = section(|s| {
+            s.cors = cors(&["https://a.example", "credentials=on"]);
+            s.resource = resource(&["https://a.example/a", "scopes=read"]);
+        });
+        let silent = section(|_| {});
+        let inner = section(|s| {
+            s.cors = cors(&["https://b.example"]);
+            s.resource = resource(&["https://a.example/b"]);
+        });
+        let off = section(|s| (s.cors, s.resource) = (cors(&["off"]), resource(&["off"])));
+        let of = |sections: &[&Section]| {
+            let policy = resolve(sections);
+            (policy.cors.map(|cors| cors.credentials), policy.resource.map(|r| (r.path.clone(), r.scopes.len())))
+        };
+        assert_eq!(of(&[]), (None, None));
+        assert_eq!(of(&[&outer, &silent]), (Some(true), Some(("/a".to_owned(), 1))));
+        assert_eq!(of(&[&outer, &inner]), (Some(false), Some(("/b".to_owned(), 0))));
+        assert_eq!(of(&[&outer, &off]), (None, None));
+        assert_eq!(of(&[&outer, &off, &inner]), (Some(false), Some(("/b".to_owned(), 0))));
     }
 
     #[test]

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use super::address::{Addresses, Item};
+use super::cors::CorsDef;
 use super::credentials::{Source, TokenMode};
 use super::forward::ForwardDef;
 use super::limit::LimitDef;
+use super::resource::ResourceDef;
 
 /// `JwtGate`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -98,6 +100,10 @@ pub struct Section {
     pub forward_credentials: Option<bool>,
     /// `JwtGateRealm`.
     pub realm: Option<String>,
+    /// `JwtGateCors`; `Some(None)` after `off`.
+    pub cors: Option<Option<Arc<CorsDef>>>,
+    /// `JwtGateResource`; `Some(None)` after `off`.
+    pub resource: Option<Option<Arc<ResourceDef>>>,
     /// `JwtGateErrorBody`.
     pub error_body: Option<ErrorBody>,
 }

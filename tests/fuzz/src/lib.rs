@@ -6,6 +6,7 @@
 mod fetch;
 mod keys;
 mod request;
+mod requirement;
 mod revocation;
 mod token;
 
@@ -16,6 +17,7 @@ use jwt_gate_core::net::network::{NetworkSet, parse_file};
 pub use fetch::{discovery_document, fetch_url, max_age};
 pub use keys::{jwks, pem, secret};
 pub use request::{authorization, cookie, csrf, query};
+pub use requirement::requirement;
 pub use revocation::{revocations, time};
 pub use token::{json, signed_token, token};
 
@@ -38,6 +40,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("max_age", max_age),
     ("pem", pem),
     ("query", query),
+    ("requirement", requirement),
     ("revocations", revocations),
     ("secret", secret),
     ("signed_token", signed_token),

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use jwt_gate_core::config::cors;
 use jwt_gate_core::config::credentials::Source;
 use jwt_gate_core::credentials::{find, without_cookie, without_parameter};
 use jwt_gate_core::csrf::is_meant;
@@ -98,6 +99,9 @@ pub fn csrf(data: &[u8]) {
     let header = |name| headers.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
 
     let harmless = matches!(method, b"GET" | b"HEAD" | b"OPTIONS") && header("Upgrade").is_none();
+    let trusted = "https://app.example.com:8443";
+    let cors = cors::parse(&[trusted, "credentials=on"]).expect("an origin");
+    let named = header("Origin") == Some(trusted.as_bytes());
     let told = matches!(header("Sec-Fetch-Site"), Some(b"same-origin" | b"none"));
     for (scheme, port) in [("http", ":80"), ("https", ":443")] {
         let own = header("Origin").zip(header("Host")).is_some_and(|(origin, host)| {
@@ -109,7 +113,8 @@ pub fn csrf(data: &[u8]) {
             !host.is_empty() && plain(origin) == [scheme.as_bytes(), b"://", &host].concat()
         });
         let facts = PlainFacts { method, own_scheme: scheme.as_bytes(), ..facts(&headers, None) };
-        assert_eq!(is_meant(&facts), harmless || told || own, "{scheme}");
+        assert_eq!(is_meant(&facts, None), harmless || told || own, "{scheme}");
+        assert_eq!(is_meant(&facts, cors.as_ref()), harmless || told || own || named, "{scheme}");
     }
 }
 
