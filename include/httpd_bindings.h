@@ -7,6 +7,7 @@
 #include "http_request.h"
 #include "ap_expr.h"
 #include "ap_mpm.h"
+#include "mod_auth.h"
 #include "mod_core.h"
 #include "mod_proxy.h"
 #include "mod_watchdog.h"

@@ -19,6 +19,7 @@ use jwt_gate_core::limit::{Buckets, Geometry};
 use crate::httpd::{Level, Log, Server, configuration_tree, has_watchdog, is_config_test};
 use crate::networks::{self, LastGood};
 use crate::refresher::warn_of_names;
+use crate::resources::documents;
 use crate::sources::{self, Plan, What};
 use crate::state_dir::StateDir;
 
@@ -34,6 +35,12 @@ pub(crate) fn check_config(main: Server<'_>) -> Result<(), ()> {
     }
     for server in main.iter() {
         check_sections(main, server, &mut mistakes);
+    }
+    for mistake in main.iter().flat_map(|server| documents(main, server).1) {
+        // Virtual hosts inherit them.
+        if !mistakes.contains(&mistake) {
+            mistakes.push(mistake);
+        }
     }
     check_headers(main, &mut mistakes);
     check_shared_memory(main, &mut mistakes);
@@ -258,7 +265,7 @@ pub(crate) fn warn_of_settings(main: Server<'_>) {
 }
 
 /// Issuers and networks of a server by name, without what is in their files.
-fn named_tables(server: Server<'_>) -> ServerTables {
+pub(crate) fn named_tables(server: Server<'_>) -> ServerTables {
     let settings = &server.config().settings;
     let issuers = settings.issuers.iter().enumerate().map(|(id, (_, def))| Arc::new(sources::issuer(id, def)));
     ServerTables {

@@ -7,7 +7,7 @@ use jwt_gate_core::config::credentials::{self, TokenMode};
 use jwt_gate_core::config::directive::Directive;
 use jwt_gate_core::config::section::{self, ErrorBody, Mode};
 use jwt_gate_core::config::server::MAX_TOKEN_CACHE;
-use jwt_gate_core::config::{address, forward, issuer, limit, network, parse};
+use jwt_gate_core::config::{address, cors, forward, issuer, limit, network, parse, resource};
 use jwt_gate_core::limit::Geometry;
 use jwt_gate_core::net::address::AddressPrefix;
 
@@ -36,6 +36,7 @@ pub(crate) fn read(
             (items, allow) => *allow = Some(items.unwrap_or_default()),
         },
         Directive::Deny => section.deny.add(address::parse(words)?),
+        Directive::Cors => set_once(&mut section.cors, cors::parse(words)?.map(Arc::new))?,
         Directive::Limit => {
             let limit = limit::parse(words)?.map(|limit| vec![(command.origin(), Arc::new(limit))]);
             section.limits.add(limit);
@@ -51,6 +52,7 @@ pub(crate) fn read(
         }
         Directive::ForwardCredentials => section.forward_credentials = Some(parse::switch(one(words)?)?),
         Directive::Realm => section.realm = Some(section::realm(words)?),
+        Directive::Resource => set_once(&mut section.resource, resource::parse(words)?.map(Arc::new))?,
         Directive::ErrorBody => {
             let bodies = [("problem", ErrorBody::Problem), ("httpd", ErrorBody::Httpd)];
             section.error_body = Some(parse::one_of(one(words)?, &bodies)?);
@@ -66,6 +68,15 @@ pub(crate) fn read(
         Directive::StateDir => server.state_dir = Some(path(words)?),
         Directive::Revocations => server.revocations = Some(path(words)?),
     }
+    Ok(())
+}
+
+/// Settings that several directives of one section would contradict each other in.
+fn set_once<T>(setting: &mut Option<T>, value: T) -> Result<(), String> {
+    if setting.is_some() {
+        return Err("is there twice in the same section: write all into one, or leave one out".to_owned());
+    }
+    *setting = Some(value);
     Ok(())
 }
 

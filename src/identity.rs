@@ -3,9 +3,8 @@
 use jwt_gate_core::config::forward::ForwardValue;
 use jwt_gate_core::config::policy::Policy;
 use jwt_gate_core::facts::Found;
-use jwt_gate_core::forward::{ScrubList, clean_connection, encode_list, encode_value, same_name};
+use jwt_gate_core::forward::{self, ScrubList, clean_connection, encode_value, same_name};
 use jwt_gate_core::token::Verified;
-use jwt_gate_core::token::json::Json;
 
 use crate::httpd::{Expression, Request};
 
@@ -16,10 +15,10 @@ pub(crate) fn set_headers(request: Request<'_>, policy: &Policy, scrub: &ScrubLi
         return;
     }
     let headers = request.headers_in();
-    for forward in &policy.forward {
-        let name = forward.header.as_str();
+    for def in &policy.forward {
+        let name = def.header.as_str();
         headers.remove(|other| same_name(other, name.as_bytes()));
-        if let Some(value) = value(request, &forward.value, identity) {
+        if let Some(value) = value(request, &def.value, identity) {
             headers.set(name, value.as_bytes());
         }
     }
@@ -43,60 +42,28 @@ pub(crate) fn set_headers(request: Request<'_>, policy: &Policy, scrub: &ScrubLi
 fn value(request: Request<'_>, value: &ForwardValue, identity: Option<&Verified>) -> Option<String> {
     if let ForwardValue::Expression(expression) = value {
         let text = expression.downcast_ref::<Expression>()?.evaluate(request)?;
-        return encoded(&String::from_utf8_lossy(text)).filter(|text| !text.is_empty());
+        let mut out = String::new();
+        encode_value(&String::from_utf8_lossy(text), &mut out);
+        return Some(out).filter(|text| !text.is_empty());
     }
-    let identity = identity?;
-    match value {
-        ForwardValue::Subject => encoded(identity.subject()?),
-        ForwardValue::Issuer => encoded(&identity.issuer().name),
-        ForwardValue::Client => encoded(identity.client()?),
-        ForwardValue::Scope => scope(identity),
-        ForwardValue::Claims => Some(identity.payload_base64url().to_owned()),
-        ForwardValue::Claim(name) => claim(identity.claim(name)?),
-        // There are no plans and API keys yet, so no request has one.
-        ForwardValue::Plan | ForwardValue::ApiKey | ForwardValue::Expression(_) => None,
-    }
-}
-
-fn encoded(text: &str) -> Option<String> {
-    let mut out = String::with_capacity(text.len());
-    encode_value(text, &mut out);
-    Some(out)
-}
-
-fn scope(identity: &Verified) -> Option<String> {
-    let mut words = identity.scopes().peekable();
-    words.peek()?;
-    encoded(&words.collect::<Vec<_>>().join(" "))
-}
-
-/// A claim as text: scalars as they are, arrays of scalars joined by commas. An object, or an array with
-/// anything else inside, has no form in a header; an empty array and `null` are absent.
-fn claim(claim: &Json) -> Option<String> {
-    let Json::Array(members) = claim else { return encoded(&claim.scalar_text()?) };
-    let texts: Vec<_> = members.iter().map(Json::scalar_text).collect::<Option<_>>()?;
-    if texts.is_empty() {
-        return None;
-    }
-    let mut out = String::new();
-    encode_list(texts.iter().map(AsRef::as_ref), &mut out);
-    Some(out)
+    forward::value(value, identity?)
 }
 
 /// Sets user and environment of a request whose sender is known.
 pub(crate) fn set_environment(request: Request<'_>, identity: &Verified) {
     let environment = request.environment();
+    let of = |value| forward::value(&value, identity);
     let set = |name, text: Option<String>| {
         if let Some(text) = text {
             environment.set_static(name, text.as_bytes());
         }
     };
-    let subject = identity.subject().and_then(encoded);
+    let subject = of(ForwardValue::Subject);
     if let Some(subject) = &subject {
         request.set_user(subject.as_bytes(), c"Bearer");
     }
     set(c"JWT_GATE_SUBJECT", subject);
-    set(c"JWT_GATE_ISSUER", encoded(&identity.issuer().name));
-    set(c"JWT_GATE_CLIENT", identity.client().and_then(encoded));
-    set(c"JWT_GATE_SCOPE", scope(identity));
+    set(c"JWT_GATE_ISSUER", of(ForwardValue::Issuer));
+    set(c"JWT_GATE_CLIENT", of(ForwardValue::Client));
+    set(c"JWT_GATE_SCOPE", of(ForwardValue::Scope));
 }

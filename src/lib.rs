@@ -16,6 +16,7 @@
 //! | [`runtime`] | what requests use, and how it follows new keys |
 //! | [`refresher`] | the background runner: fetches keys, looks after files |
 //! | [`access`] | one request: facts, decision, what follows |
+//! | [`authorize`] | `Require` lines and expressions |
 //! | [`identity`] | what the application is told about who calls |
 //!
 //! Glue (the modules here) uses fence and core; the fence uses plain types of the core, and names of the
@@ -24,6 +25,7 @@
 #![deny(unsafe_code)]
 
 mod access;
+mod authorize;
 mod check;
 mod directives;
 mod files;
@@ -34,6 +36,7 @@ mod lifecycle;
 mod module;
 mod networks;
 mod refresher;
+mod resources;
 mod runtime;
 mod sources;
 mod state_dir;

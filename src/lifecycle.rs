@@ -23,6 +23,7 @@ use crate::files::{self, Stamp};
 use crate::httpd::{Level, Log, Segment, SegmentName, Server, User, is_dry_pass, now, random, watch};
 use crate::networks::{self, LastGood};
 use crate::refresher::{Refresher, Watched, warn_of_names};
+use crate::resources::documents;
 use crate::runtime::{Parts, Runtime};
 use crate::sources::{Plan, Source, What};
 use crate::state_dir::StateDir;
@@ -92,6 +93,7 @@ pub(crate) fn post_config(main: Server<'_>) -> Result<(), ()> {
         state_dir,
         lists,
         refresher: Refresher::new(files, fetchers),
+        documents: main.iter().map(|server| documents(main, server).0).collect(),
         plan,
     });
     for (index, names) in &named {

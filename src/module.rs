@@ -20,10 +20,19 @@ pub(crate) struct Hooks {
     /// First in access_checker: the decision. Registered with AP_AUTH_INTERNAL_PER_CONF, so that httpd may
     /// skip it for sub-requests of the same configuration; they find the verdict of their main request.
     pub(crate) access: fn(Request<'_>) -> Status,
+    /// First in access_checker_ex: a document about a protected resource is for everybody, whatever `Require` asks of
+    /// others.
+    pub(crate) authorize: fn(Request<'_>) -> Status,
+    /// First in check_authn, which httpd asks when a `Require` line needs to know who calls: we know it already, or
+    /// ask for a token, unless another module's AuthType is there for it.
+    pub(crate) authenticate: fn(Request<'_>) -> Status,
+    /// Really first in fixups: httpd's authorization has let the request in, and no module has had a say since.
+    pub(crate) authorized: fn(Request<'_>) -> Status,
     /// Really last in fixups: enforces the verdict once more (`Satisfy Any` can override the first time)
     /// and sets identity headers behind everything mod_headers and mod_rewrite do.
     pub(crate) fixups: fn(Request<'_>) -> Status,
-    /// Really first among handlers: nothing is forwarded from a gated place without a verdict.
+    /// Really first among handlers, before mod_cache's: nothing is forwarded from a gated place without a verdict.
+    /// Answers for the documents about protected resources, which ProxyPass may have claimed.
     pub(crate) handler: fn(Request<'_>) -> Status,
     /// When httpd is about to write its own page for an error.
     pub(crate) error: fn(Request<'_>),
@@ -40,6 +49,9 @@ pub(crate) const HOOKS: Hooks = Hooks {
     child_init: refresher::on_child_init,
     read_request: access::on_read_request,
     access: access::on_access,
+    authorize: access::on_authorize,
+    authenticate: access::on_authenticate,
+    authorized: access::on_authorized,
     fixups: access::on_fixups,
     handler: access::on_handler,
     error: access::on_error,

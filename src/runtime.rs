@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use jwt_gate_core::config::limit::LimitDef;
 use jwt_gate_core::config::policy::Policy;
-use jwt_gate_core::config::section::Section;
+use jwt_gate_core::config::section::{Mode, Section};
 use jwt_gate_core::config::server::ServerTables;
 use jwt_gate_core::forward::ScrubList;
 use jwt_gate_core::gate::Shared;
@@ -28,6 +28,7 @@ use smallvec::SmallVec;
 
 use crate::httpd::{Level, Log, Mapping, Request, now, threads_per_child};
 use crate::refresher::{Refresher, nanos};
+use crate::resources::{Documents, open_section};
 use crate::sources::{self, Plan, What};
 use crate::state_dir::StateDir;
 
@@ -63,6 +64,10 @@ pub(crate) struct Runtime {
     most_waiting: usize,
     live: ArcSwap<Live>,
     pub(crate) refresher: Mutex<Refresher>,
+    /// By server.
+    documents: Vec<Documents>,
+    /// See [`open_section`]; it keeps its place.
+    open: Box<Section>,
     /// This process ends.
     pub(crate) stopping: AtomicBool,
 }
@@ -81,6 +86,8 @@ pub(crate) struct Parts {
     /// Lists that the parent compiled, by source.
     pub(crate) lists: HashMap<usize, Arc<RevocationList>>,
     pub(crate) refresher: Refresher,
+    /// By server.
+    pub(crate) documents: Vec<Documents>,
 }
 
 /// Keys and lists as they are now, with the policies that were finished with them. Never changes: newer ones
@@ -174,6 +181,8 @@ impl Runtime {
             state_dir,
             kept: Mutex::new(kept),
             refresher: Mutex::new(parts.refresher),
+            documents: parts.documents,
+            open: Box::new(open_section()),
             stopping: AtomicBool::new(false),
         };
         runtime.catch_up(now());
@@ -200,6 +209,19 @@ impl Runtime {
             return policies.entry(key.into_boxed_slice()).or_insert(resolved).clone();
         }
         resolved
+    }
+
+    /// The policy for a document about a resource where these sections apply. Where the gate is off, so are its
+    /// addresses and limits.
+    pub(crate) fn policy_for_document(&self, live: &Live, server: usize, sections: &[&Section]) -> Resolved {
+        let outside = if self.policy(live, server, sections)?.mode == Mode::Off { &[] } else { sections };
+        self.policy(live, server, &[outside, &[&*self.open]].concat())
+    }
+
+    /// What a server tells of a protected resource under this path.
+    pub(crate) fn document(&self, server: usize, path: &[u8]) -> Option<&str> {
+        let documents = self.documents.get(server).filter(|documents| !documents.is_empty())?;
+        documents.get(std::str::from_utf8(path).ok()?).map(String::as_str)
     }
 
     fn resolve(&self, live: &Live, server: usize, sections: &[&Section]) -> Resolved {

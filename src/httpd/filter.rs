@@ -1,4 +1,4 @@
-//! Output filters: the body of a refusal, and a header that depends on what the application sent.
+//! Output filters: the body of a refusal, and headers that depend on what the application sent.
 
 use std::ffi::CStr;
 
@@ -13,6 +13,8 @@ pub(crate) enum Filter {
     Problem,
     /// Looks at the headers of an answer before they are sent.
     AnswerHeaders,
+    /// Has the last word on CORS.
+    Cors,
 }
 
 impl Filter {
@@ -20,6 +22,7 @@ impl Filter {
         match self {
             Self::Problem => c"JWT_GATE_PROBLEM",
             Self::AnswerHeaders => c"JWT_GATE_ANSWER_HEADERS",
+            Self::Cors => c"JWT_GATE_CORS",
         }
     }
 }
@@ -38,6 +41,9 @@ pub(super) unsafe fn register() {
             None,
             ffi::AP_FTYPE_CONTENT_SET,
         );
+        // Next to the filter that writes the headers: behind mod_headers, which may set fields of its own, and behind
+        // mod_cache, which shows to one origin what was answered to another.
+        ffi::ap_register_output_filter(Filter::Cors.name().as_ptr(), Some(cors), None, ffi::AP_FTYPE_PROTOCOL - 1);
     }
 }
 
@@ -71,14 +77,31 @@ unsafe extern "C" fn problem(
     unsafe { ffi::apr_brigade_cleanup(brigade.cast()) }
 }
 
-/// Runs once per answer, before its headers are written.
 unsafe extern "C" fn answer_headers(
     filter: *mut ffi::ap_filter_t,
     brigade: *mut ffi::apr_bucket_brigade,
 ) -> ffi::apr_status_t {
-    // SAFETY: httpd calls a filter with itself and its request.
+    // SAFETY: httpd calls a filter with itself and a live brigade.
+    unsafe { once(filter, brigade, access::complete_answer) }
+}
+
+unsafe extern "C" fn cors(filter: *mut ffi::ap_filter_t, brigade: *mut ffi::apr_bucket_brigade) -> ffi::apr_status_t {
+    // SAFETY: as above.
+    unsafe { once(filter, brigade, access::speak_of_cors) }
+}
+
+/// Runs once per answer, before its headers are written.
+///
+/// # Safety
+/// httpd calls the filter, with a live brigade.
+unsafe fn once(
+    filter: *mut ffi::ap_filter_t,
+    brigade: *mut ffi::apr_bucket_brigade,
+    change: impl FnOnce(Request<'_>),
+) -> ffi::apr_status_t {
+    // SAFETY: a filter has its request.
     let request = unsafe { Request::from_raw((*filter).r) };
-    guard::run((), |_| (), || access::complete_answer(request));
+    guard::run((), |_| (), || change(request));
     // SAFETY: the filter takes itself out and passes everything on unchanged.
     unsafe {
         ffi::ap_remove_output_filter(filter);

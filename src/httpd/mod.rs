@@ -11,6 +11,7 @@
 //! Wrappers borrow (`Request<'r>`, `Server<'s>`, `Pool<'p>`) and are only made inside of a callback, so
 //! they cannot outlive it. Every callback enters through [`guard`].
 
+mod authz;
 mod clock;
 mod command;
 mod config;

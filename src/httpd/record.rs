@@ -1,14 +1,14 @@
 //! The module record that httpd looks up by name, and the hooks in C's calling convention. Each enters
 //! Rust through the guard; which safe function serves it stands in `module.rs`.
 
-use std::os::raw::c_int;
+use std::os::raw::{c_char, c_int};
 use std::ptr;
 
 use super::log::{Level, Log};
 use super::request::Request;
 use super::server::Server;
 use super::status::Status;
-use super::{command, config, ffi, filter, guard};
+use super::{authz, command, config, ffi, filter, guard};
 use crate::module::HOOKS;
 
 /// What `LoadModule jwt_gate_module` finds. Its name is the one for `<IfModule>`.
@@ -32,7 +32,13 @@ pub static mut jwt_gate_module: ffi::module = ffi::module {
     flags: 0,
 };
 
-unsafe extern "C" fn register_hooks(_: *mut ffi::apr_pool_t) {
+/// Modules whose handlers would answer before ours; ends with a null pointer, and lives as long as httpd sorts hooks.
+struct Modules([*const c_char; 2]);
+// SAFETY: the strings are constants.
+unsafe impl Sync for Modules {}
+static BEHIND_HANDLER: Modules = Modules([c"mod_cache.c".as_ptr(), ptr::null()]);
+
+unsafe extern "C" fn register_hooks(pool: *mut ffi::apr_pool_t) {
     let none = ptr::null();
     // SAFETY: httpd calls this when the module is loaded, to do just this.
     unsafe {
@@ -47,10 +53,26 @@ unsafe extern "C" fn register_hooks(_: *mut ffi::apr_pool_t) {
             ffi::JWT_GATE_HOOK_FIRST,
             ffi::AP_AUTH_INTERNAL_PER_CONF.cast_signed(),
         );
+        ffi::ap_hook_check_access_ex(
+            Some(on_authorize),
+            none,
+            none,
+            ffi::JWT_GATE_HOOK_FIRST,
+            ffi::AP_AUTH_INTERNAL_PER_CONF.cast_signed(),
+        );
+        ffi::ap_hook_check_authn(
+            Some(on_authenticate),
+            none,
+            none,
+            ffi::JWT_GATE_HOOK_FIRST,
+            ffi::AP_AUTH_INTERNAL_PER_CONF.cast_signed(),
+        );
+        ffi::ap_hook_fixups(Some(on_authorized), none, none, ffi::JWT_GATE_HOOK_REALLY_FIRST);
         ffi::ap_hook_fixups(Some(on_fixups), none, none, ffi::JWT_GATE_HOOK_REALLY_LAST);
-        ffi::ap_hook_handler(Some(on_handler), none, none, ffi::JWT_GATE_HOOK_REALLY_FIRST);
+        ffi::ap_hook_handler(Some(on_handler), none, BEHIND_HANDLER.0.as_ptr(), ffi::JWT_GATE_HOOK_REALLY_FIRST);
         ffi::ap_hook_insert_error_filter(Some(on_error), none, none, ffi::JWT_GATE_HOOK_LAST);
         filter::register();
+        authz::register(pool);
     }
 }
 
@@ -127,6 +149,21 @@ unsafe extern "C" fn on_read_request(request: *mut ffi::request_rec) -> c_int {
 unsafe extern "C" fn on_access(request: *mut ffi::request_rec) -> c_int {
     // SAFETY: httpd hands in the request.
     unsafe { request_hook(request, "access_checker", HOOKS.access) }
+}
+
+unsafe extern "C" fn on_authorize(request: *mut ffi::request_rec) -> c_int {
+    // SAFETY: httpd hands in the request.
+    unsafe { request_hook(request, "access_checker_ex", HOOKS.authorize) }
+}
+
+unsafe extern "C" fn on_authenticate(request: *mut ffi::request_rec) -> c_int {
+    // SAFETY: httpd hands in the request.
+    unsafe { request_hook(request, "check_authn", HOOKS.authenticate) }
+}
+
+unsafe extern "C" fn on_authorized(request: *mut ffi::request_rec) -> c_int {
+    // SAFETY: httpd hands in the request.
+    unsafe { request_hook(request, "authorized", HOOKS.authorized) }
 }
 
 unsafe extern "C" fn on_fixups(request: *mut ffi::request_rec) -> c_int {

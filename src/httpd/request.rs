@@ -116,6 +116,12 @@ impl<'r> Request<'r> {
         unsafe { text::bytes(self.get(|r| r.method)) }.unwrap_or_default()
     }
 
+    /// The path, decoded.
+    pub(crate) fn path(self) -> &'r [u8] {
+        // SAFETY: NUL-terminated or null, on the request's pool.
+        unsafe { text::bytes(self.get(|r| r.uri)) }.unwrap_or_default()
+    }
+
     /// The query string, without `?`.
     pub(crate) fn query(self) -> Option<&'r [u8]> {
         // SAFETY: NUL-terminated or null, on the request's pool.
@@ -226,9 +232,51 @@ impl<'r> Request<'r> {
         }
     }
 
+    /// Whether it has a user.
+    pub(crate) fn has_user(self) -> bool {
+        !self.get(|r| r.user).is_null()
+    }
+
+    /// Whether an `AuthType` of another module applies.
+    pub(crate) fn has_auth_type(self) -> bool {
+        // SAFETY: the request is live; the result is configuration, or null.
+        let auth_type = unsafe { text::bytes(ffi::ap_auth_type(self.raw())) };
+        auth_type.is_some_and(|auth_type| !auth_type.eq_ignore_ascii_case(b"none"))
+    }
+
     pub(super) fn set_content_type(self, content_type: &'static CStr) {
         // SAFETY: the request is live; the type lives for ever.
         unsafe { ffi::ap_set_content_type(self.raw(), content_type.as_ptr()) };
+    }
+
+    /// Makes it a request for no file, with a handler of ours: mod_dir looks for nothing in its place.
+    pub(crate) fn forget_file(self) {
+        // SAFETY: live, used by this thread alone; the name lives for ever.
+        unsafe {
+            (*self.raw.as_ptr()).handler = c"jwt-gate-document".as_ptr();
+            (*self.raw.as_ptr()).finfo.filetype = ffi::APR_NOFILE;
+        }
+    }
+
+    /// Says in a 405 that only GET and HEAD are allowed.
+    pub(crate) fn allow_reading_only(self) {
+        // SAFETY: a request has its list of methods; the name lives for ever.
+        unsafe {
+            let methods = self.get(|r| r.allowed_methods);
+            ffi::ap_clear_method_list(methods);
+            ffi::ap_method_list_add(methods, c"GET".as_ptr());
+        }
+    }
+
+    /// Answers with this body, which httpd leaves out for HEAD. A client that is gone is no error of the request.
+    pub(crate) fn send(self, content_type: &'static CStr, body: &[u8]) {
+        let Ok(length) = c_int::try_from(body.len()) else { return };
+        self.set_content_type(content_type);
+        // SAFETY: the request is live; the body is readable for its length and is copied.
+        unsafe {
+            ffi::ap_set_content_length(self.raw(), ffi::apr_off_t::from(length));
+            ffi::ap_rwrite(body.as_ptr().cast(), length, self.raw());
+        }
     }
 
     /// Puts one of this module's filters into the answer's way.

@@ -15,8 +15,8 @@ impl Status {
     pub(crate) const DECLINED: Self = Self(ffi::JWT_GATE_DECLINED);
 
     /// The request is answered with this HTTP status.
-    pub(crate) fn http(status: u16) -> Self {
-        Self(c_int::from(status))
+    pub(crate) const fn http(status: u16) -> Self {
+        Self(status as c_int)
     }
 
     pub(super) const fn raw(self) -> c_int {

@@ -96,6 +96,17 @@ impl<'r> Table<'r> {
     }
 }
 
+impl Table<'_> {
+    /// All values of a name, joined as those of a list are (RFC 9110 section 5.2).
+    pub(crate) fn list(self, name: &str) -> Vec<u8> {
+        // SAFETY: as in `header`.
+        let values = self.entries().iter().filter(|entry| unsafe { same_name(entry.key, name.as_bytes()) });
+        // SAFETY: as in `header`.
+        let values: Vec<&[u8]> = values.filter_map(|entry| unsafe { text::bytes(entry.val) }).collect();
+        values.join(&b", "[..])
+    }
+}
+
 /// Compares without measuring the key first: most differ in their first byte.
 ///
 /// # Safety
