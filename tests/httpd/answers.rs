@@ -145,6 +145,56 @@ fn what_the_application_refuses_is_its_own_answer() {
     assert_eq!(answer.header("Content-Type"), Some("application/json"));
 }
 
+/// A front controller would answer what was asked for, as the body of the refusal.
+#[test]
+fn a_missing_error_document_is_not_rewritten_to_the_application() {
+    let site = Site::new();
+    site.write("html/front.html", "front controller");
+    site.write("html/sorry.html", "sorry");
+    let server = site.start(&format!(
+        r#"{MAIN}
+        <Directory "${{ROOT}}/html">
+            RewriteEngine on
+            RewriteCond %{{REQUEST_FILENAME}} !-f
+            RewriteRule ^ /front.html [L]
+        </Directory>
+        <Location "/">
+            JwtGate on
+            ErrorDocument 401 /missing.html
+        </Location>
+        <Location "/well">
+            ErrorDocument 401 /sorry.html
+        </Location>"#
+    ));
+    for target in ["/orders/secret?x=1", "/front.html"] {
+        let answer = server.refused(&server.get(target), 401, "token-missing");
+        assert!(!answer.text().contains("front controller"), "{answer:?}");
+        assert!(answer.header("WWW-Authenticate").is_some());
+    }
+    assert_eq!(server.get("/well").send().text(), "sorry");
+    let token = server.token().sign();
+    assert_eq!(server.get("/orders/secret").bearer(token).send().text(), "front controller");
+}
+
+/// httpd answers with the first error; a client that sees a challenge would look for a token that does not help.
+#[test]
+fn a_gated_page_for_an_error_of_somebody_else_adds_no_challenge() {
+    let site = Site::new();
+    site.write("html/gone.html", "gone");
+    let server = site.start(&format!(
+        r#"{MAIN}
+        ErrorDocument 404 /gone.html
+        <Location "/">
+            JwtGate on
+        </Location>
+        <Location "/open">
+            JwtGate off
+        </Location>"#
+    ));
+    let answer = server.get("/open/nothing").send();
+    assert_eq!((answer.status, answer.header("WWW-Authenticate"), answer.header("Cache-Control")), (404, None, None));
+}
+
 #[test]
 fn error_documents_of_the_administrator_are_used_and_headers_survive_them() {
     let server = Site::new().start(&format!(

@@ -7,11 +7,15 @@
 
 mod addresses;
 mod answers;
+mod authorize;
+mod authorize_trees;
 mod bare;
 mod caches;
 mod configtest;
+mod cors;
 mod credentials;
 mod daemon;
+mod expressions;
 mod fastapi;
 mod file_changes;
 mod first_keys;
@@ -28,6 +32,7 @@ mod provider_faults;
 mod providers;
 mod real_providers;
 mod reload;
+mod resource;
 mod revocations;
 mod rotation;
 mod state_dir;

@@ -29,7 +29,8 @@ fn a_panic_refuses_its_request_and_the_child_goes_on() {
         let server = start(Site::new().mpm(mpm));
         let token = server.token().sign();
         let children = server.children();
-        for (done, hook) in ["post_read_request", "access_checker", "fixups", "handler"].into_iter().enumerate() {
+        let hooks = ["post_read_request", "access_checker", "access_checker_ex", "fixups", "handler"];
+        for (done, hook) in hooks.into_iter().enumerate() {
             let answer = server.get("/").bearer(&token).header("X-Panic-In", hook).send();
             assert_eq!(answer.status, 500, "{mpm:?}: {hook}");
             assert_eq!(server.log.count(&line(hook)), 1, "{mpm:?}: {hook}");

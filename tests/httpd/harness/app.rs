@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 /// An application that answers every request with a [`Seen`] of it and counts them.
 ///
 /// A target that begins `/hold` is answered after [`App::release`] only; one with `answer=STATUS` in its query gets
-/// that status, one with `cache=VALUE` that `Cache-Control`.
+/// that status, one with `cache=VALUE` that `Cache-Control`, one with `cors=ORIGIN` the application's own permission for
+/// that origin and a `Vary`.
 #[derive(Debug)]
 pub(crate) struct App {
     port: u16,
@@ -78,8 +79,15 @@ impl State {
             }
             let status = seen.query("answer").unwrap_or("200");
             let cache = seen.query("cache").map(|value| format!("Cache-Control: {value}\r\n")).unwrap_or_default();
+            let cors = seen.query("cors").map(|origin| {
+                format!(
+                    "Access-Control-Allow-Origin: {origin}\r\naccess-control-allow-credentials: true\r\n\
+                     Access-Control-Expose-Headers: X-Own\r\nVary: Accept-Encoding\r\n"
+                )
+            });
             let body = seen.to_json().to_string();
             let mut answer = format!("HTTP/1.1 {status} Application\r\nContent-Type: application/json\r\n{cache}");
+            answer += &cors.unwrap_or_default();
             answer += &format!("Content-Length: {}\r\n\r\n", body.len());
             if seen.method != "HEAD" {
                 answer += &body;
