@@ -26,6 +26,8 @@ Group {group}
     LoadModule unixd_module {modules}/mod_unixd.so
 </IfModule>
 LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule authz_host_module {modules}/mod_authz_host.so
+LoadModule headers_module {modules}/mod_headers.so
 LoadModule proxy_module {modules}/mod_proxy.so
 LoadModule proxy_http_module {modules}/mod_proxy_http.so
 LoadModule info_module {modules}/mod_info.so
