@@ -52,13 +52,18 @@ impl<'m> Source<'m> {
         SourceId([layout::ID, layout::ID + 1].map(|word| self.load(word)))
     }
 
+    /// When the next attempt is due; not later than `now` if it is.
+    pub fn due(&self, now: MonoNanos) -> MonoNanos {
+        let due = MonoNanos(self.load(layout::DUE));
+        if self.is_due(now) { due.min(now) } else { due }
+    }
+
     /// What is known of it now.
     pub fn state(&self, now: MonoNanos) -> SourceState {
-        let due = MonoNanos(self.load(layout::DUE));
         SourceState {
             version: self.version(),
             fetched: self.fetched(),
-            due: if self.is_due(now) { due.min(now) } else { due },
+            due: self.due(now),
             failures: self.failures(),
             error: self.error(),
             fetches_ok: self.load(layout::SUCCEEDED),
