@@ -694,11 +694,9 @@ fn refuse_with(
     let is_page = request.previous().is_some_and(|previous| previous.status() >= 400);
     if !is_page {
         refusal_fields(request, &policy, &refused);
-    }
-    if let Some(state) = root(request).state()
-        && !is_page
-    {
-        state.ledger.borrow_mut().refusal = Some((Arc::clone(&policy), refused.clone()));
+        if let Some(state) = root(request).state() {
+            state.ledger.borrow_mut().refusal = Some((Arc::clone(&policy), refused.clone()));
+        }
     }
     keep(request, policy, Kept::Refused(refused));
     Status::http(row.status)

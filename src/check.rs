@@ -9,10 +9,9 @@ use jwt_gate_core::config::credentials::{Source, TokenMode};
 use jwt_gate_core::config::forward::ForwardDef;
 use jwt_gate_core::config::issuer::KeySource;
 use jwt_gate_core::config::limit::LimitDef;
-use jwt_gate_core::config::section::{Mode, Origin, Section};
+use jwt_gate_core::config::section::{Mode, Origin, Section, begins};
 use jwt_gate_core::config::server::{DEFAULT_SHARED_MEMORY, ServerTables};
 use jwt_gate_core::forward::same_name;
-use jwt_gate_core::keys::KeySet;
 use jwt_gate_core::keys::store::MAX_SOURCES;
 use jwt_gate_core::limit::{Buckets, Geometry};
 
@@ -100,11 +99,7 @@ fn check_files(main: Server<'_>, plan: &Plan, mistakes: &mut Vec<String>) {
         };
         mistakes.extend(wrong.map(|why| format!("{}: {why}", source.named_by)));
     }
-    for planned in plan.issuers.iter().filter(|planned| planned.sources.len() > 1) {
-        let sets: Vec<_> = planned.sources.iter().filter_map(|index| keys.get(index)).collect();
-        let wrong = if sets.is_empty() { None } else { KeySet::merge(sets).err() };
-        mistakes.extend(wrong.map(|why| format!("{}: {why}", planned.named_by)));
-    }
+    mistakes.extend(plan.merge_mistakes(|index| keys.get(&index)));
     if let Err(why) = StateDir::examine(main) {
         main.log(Level::Warning, || format!("JG2205 JwtGateStateDir: {why}"));
     }
@@ -220,8 +215,7 @@ fn check_sections(main: Server<'_>, server: Server<'_>, mistakes: &mut Vec<Strin
 fn may_cover(outer: &Section, inner: &Section) -> bool {
     let (Some(above), Some(path)) = (outer.path.as_deref(), inner.path.as_deref()) else { return outer.path.is_none() };
     let is_pattern = |path: &str| path.contains(['^', '$', '*', '+', '?', '(', ')', '[', ']', '{', '}', '|', '\\']);
-    let is_below = |rest: &str| rest.is_empty() || rest.starts_with('/') || above.ends_with('/');
-    path.strip_prefix(above).is_some_and(is_below) || is_pattern(above) || is_pattern(path)
+    begins(above, path) || is_pattern(above) || is_pattern(path)
 }
 
 /// Speaks of settings that are allowed and dangerous.

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use jwt_gate_core::config::server::{DEFAULT_SHARED_MEMORY, DEFAULT_TOKEN_CACHE};
 use jwt_gate_core::fetch::Fetcher;
 use jwt_gate_core::forward::ScrubList;
+use jwt_gate_core::keys::schedule;
 use jwt_gate_core::keys::set::MAX_BYTES;
 use jwt_gate_core::keys::store::{KeyStore, Source as Stored};
 use jwt_gate_core::keys::stored::StoredSet;
-use jwt_gate_core::keys::{KeySet, schedule};
 use jwt_gate_core::limit::{Buckets, Geometry, SlotTable};
 use jwt_gate_core::revocation::RevocationList;
 use jwt_gate_core::time::{MonoNanos, Now};
@@ -72,13 +72,6 @@ pub(crate) fn post_config(main: Server<'_>) -> Result<(), ()> {
             }
         }
     }
-    for planned in plan.issuers.iter().filter(|planned| planned.sources.len() > 1) {
-        let keys = |&index: &usize| plan.sources[index].what.keys(&store.source(index)?.read()?.bytes)?.ok();
-        let sets: Vec<_> = planned.sources.iter().filter_map(keys).map(|loaded| loaded.keys).collect();
-        if let (false, Err(why)) = (sets.is_empty(), KeySet::merge(&sets)) {
-            main.log(Level::Error, || format!("JG2002 {}: {why}: its tokens are answered with 503", planned.named_by));
-        }
-    }
     let headers = main.iter().flat_map(Server::own_sections);
     let token_cache = |server: Server<'_>| server.config().settings.token_cache.unwrap_or(DEFAULT_TOKEN_CACHE);
     let has_sources = !plan.sources.is_empty();
@@ -96,6 +89,9 @@ pub(crate) fn post_config(main: Server<'_>) -> Result<(), ()> {
         documents: main.iter().map(|server| documents(main, server).0).collect(),
         plan,
     });
+    for mistake in runtime.merge_mistakes() {
+        main.log(Level::Error, || format!("JG2002 {mistake}: its tokens are answered with 503"));
+    }
     for (index, names) in &named {
         warn_of_names(main, &runtime.plan, &runtime.plan.sources[*index], names);
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jwt_gate_core::config::cors;
 use jwt_gate_core::config::credentials::{Source, TokenMode};
 use jwt_gate_core::config::resource::ResourceDef;
-use jwt_gate_core::config::section::{Mode, Section};
+use jwt_gate_core::config::section::{Mode, Section, begins};
 use jwt_gate_core::config::server::ServerTables;
 
 use crate::check::named_tables;
@@ -26,6 +26,9 @@ pub(crate) fn documents(main: Server<'_>, server: Server<'_>) -> (Documents, Vec
     let mut sections: Vec<_> = inherited.into_iter().chain(server.own_sections()).enumerate().collect();
     // As httpd merges them: first what stands outside of all sections.
     sections.sort_by_key(|(_, section)| section.path.is_some());
+    if !sections.iter().any(|(_, section)| matches!(section.resource, Some(Some(_)))) {
+        return Default::default();
+    }
     let tables = named_tables(server);
     let (mut documents, mut mistakes) = (HashMap::new(), Vec::new());
     for &(index, holder) in &sections {
@@ -72,8 +75,7 @@ fn covers(section: &Section, holder: &Section, def: &ResourceDef) -> bool {
     let Some(above) = section.path.as_deref() else { return true };
     let of_resource = if def.path.is_empty() { "/" } else { &def.path };
     let path = holder.path.as_deref().filter(|path| path.starts_with('/')).unwrap_or(of_resource);
-    let is_below = |rest: &str| rest.is_empty() || rest.starts_with('/') || above.ends_with('/');
-    std::ptr::eq(section, holder) || path.strip_prefix(above).is_some_and(is_below)
+    std::ptr::eq(section, holder) || begins(above, path)
 }
 
 /// What is said of the documents' own paths behind everything else: they are for everybody whose address and rate are

@@ -362,6 +362,12 @@ impl Runtime {
         mapped.filter(announced).or_else(|| compiled().filter(announced))
     }
 
+    /// Issuers whose files cannot be used together, for the administrator.
+    pub(crate) fn merge_mistakes(&self) -> Vec<String> {
+        let kept = self.kept.lock();
+        self.plan.merge_mistakes(|index| kept.sources[index].keys.as_deref())
+    }
+
     /// Whether new keys of a file can be used together with those of the other files of its issuers.
     ///
     /// # Errors
@@ -448,7 +454,7 @@ impl Runtime {
     pub(crate) fn keys_unavailable(&self, issuer: u32) -> Waited {
         let time = now().mono;
         let secs = self.remote_source(issuer).map_or(30, |(_, stored, _)| {
-            let wait = Duration::from_nanos(stored.state(time).due.0.saturating_sub(time.0));
+            let wait = Duration::from_nanos(stored.due(time).0.saturating_sub(time.0));
             wait.as_secs().saturating_add(1).min(60)
         });
         Waited::Refuse(Reason::KeysUnavailable, Some(secs))

@@ -9,6 +9,7 @@ use jwt_gate_core::config::issuer::{IssuerDef, KeySource};
 use jwt_gate_core::config::network::NetworkDef;
 use jwt_gate_core::config::section::Origin;
 use jwt_gate_core::fetch::{Fetcher, RemoteKeys};
+use jwt_gate_core::keys::KeySet;
 use jwt_gate_core::keys::set::{self, Loaded};
 use jwt_gate_core::keys::store::SourceId;
 use jwt_gate_core::net::address::AddressPrefix;
@@ -180,6 +181,17 @@ impl Plan {
             plan.servers.push(PlannedServer { issuers, networks, revocations, prefix });
         }
         plan
+    }
+
+    /// Issuers whose files cannot be used together, for the administrator; `keys` are those of a source.
+    pub(crate) fn merge_mistakes<'k>(&self, keys: impl Fn(usize) -> Option<&'k KeySet>) -> Vec<String> {
+        let several = self.issuers.iter().filter(|planned| planned.sources.len() > 1);
+        let mistake = |planned: &PlannedIssuer| {
+            let sets: Vec<_> = planned.sources.iter().filter_map(|&index| keys(index)).collect();
+            let wrong = if sets.is_empty() { None } else { KeySet::merge(sets).err() };
+            wrong.map(|why| format!("{}: {why}", planned.named_by))
+        };
+        several.filter_map(mistake).collect()
     }
 
     fn issuer(&mut self, server: Server<'_>, origin: &Origin, def: &Arc<IssuerDef>) -> usize {

@@ -127,6 +127,12 @@ impl Section {
     }
 }
 
+/// Whether a section of the path `above` applies to `path`: it is the same, or all that is below.
+pub fn begins(above: &str, path: &str) -> bool {
+    let is_below = |rest: &str| rest.is_empty() || rest.starts_with('/') || above.ends_with('/');
+    path.strip_prefix(above).is_some_and(is_below)
+}
+
 /// `JwtGateRealm TEXT`: goes into a quoted string (RFC 9110 section 5.6.4).
 ///
 /// # Errors
