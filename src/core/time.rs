@@ -1,5 +1,6 @@
 //! The two times that a decision looks at. Both are handed in; nothing here reads a clock.
 
+use std::fmt;
 use std::time::Duration;
 
 /// Nanoseconds of a clock that never goes back and is the same for all processes of the machine
@@ -19,6 +20,16 @@ pub struct Now {
     pub mono: MonoNanos,
     /// For tokens.
     pub wall: UnixMicros,
+}
+
+impl Now {
+    /// The same moment plus what `mono` has gone on since: a decision that reads its clock once more goes on with one
+    /// time, whatever is done to the wall clock meanwhile.
+    #[must_use]
+    pub fn at(self, mono: MonoNanos) -> Self {
+        let passed = Duration::from_nanos(mono.0.saturating_sub(self.mono.0));
+        Self { mono, wall: self.wall.saturating_add(passed) }
+    }
 }
 
 impl MonoNanos {
@@ -50,6 +61,12 @@ impl UnixMicros {
         })
     }
 
+    /// Writes the time as in RFC 3339 section 5.6, in UTC and with microseconds: `2026-08-05T14:30:00.000000Z`. What
+    /// comes after the year 9999 is written as its end.
+    pub fn rfc3339(self) -> impl fmt::Display {
+        Rfc3339(self)
+    }
+
     /// `self + span`, at most the end of time.
     #[must_use]
     pub fn saturating_add(self, span: Duration) -> Self {
@@ -65,6 +82,19 @@ impl UnixMicros {
 
 fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+struct Rfc3339(UnixMicros);
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const END: u64 = 253_402_300_799_999_999; // 9999-12-31T23:59:59.999999Z
+        let time = self.0.0.min(END);
+        let (seconds, micros) = (time / 1_000_000, time % 1_000_000);
+        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        let (year, month, day) = date_of((seconds / 86_400).cast_signed());
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+    }
 }
 
 fn rfc3339(text: &[u8]) -> Option<UnixMicros> {
@@ -98,6 +128,30 @@ fn rfc3339(text: &[u8]) -> Option<UnixMicros> {
 /// Decimal digits and nothing else.
 fn number<const N: usize>(digits: [u8; N]) -> Option<i64> {
     digits.iter().try_fold(0, |value, byte| byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0')))
+}
+
+/// The month in which day `day` since 1970-01-01 lies: its first day, and that of the next one, counted alike.
+pub(crate) const fn month_around(day: i64) -> (i64, i64) {
+    let (year, month, day_of_month) = date_of(day);
+    let first = day - (day_of_month - 1);
+    (first, first + days_of(month, year))
+}
+
+/// Year, month and day of day `day` since 1970-01-01, in the Gregorian calendar.
+const fn date_of(day: i64) -> (i64, i64, i64) {
+    // At most a day too early or too late, since a year has 365.2425 days on average.
+    let mut year = 1970 + day * 400 / 146_097;
+    if days_to(year + 1, 1, 1) <= day {
+        year += 1;
+    } else if day < days_to(year, 1, 1) {
+        year -= 1;
+    }
+    let (mut month, mut first) = (1, days_to(year, 1, 1));
+    while first + days_of(month, year) <= day {
+        first += days_of(month, year);
+        month += 1;
+    }
+    (year, month, day - first + 1)
 }
 
 const fn days_of(month: i64, year: i64) -> i64 {
@@ -158,6 +212,20 @@ mod tests {
                 let exists = day <= [31, 28 + i32::from(leap), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month - 1];
                 assert_eq!(found, exists.then_some(expected), "{year}-{month}-{day}");
                 expected += if exists { 86_400_000_000 } else { 0 };
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_written_is_read_as_itself() {
+        let written = |micros| UnixMicros(micros).rfc3339().to_string();
+        assert_eq!(written(0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(written(951_868_799_000_001), "2000-02-29T23:59:59.000001Z");
+        assert_eq!(written(1_700_000_000_123_456), "2023-11-14T22:13:20.123456Z");
+        assert_eq!(written(u64::MAX), "9999-12-31T23:59:59.999999Z");
+        for day in 0..160_000 {
+            for micros in [day * 86_400_000_000, (day + 1) * 86_400_000_000 - 1] {
+                assert_eq!(micros_of(&written(micros)), Some(micros));
             }
         }
     }

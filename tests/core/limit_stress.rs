@@ -5,18 +5,38 @@
 use std::collections::HashMap;
 use std::sync::Barrier;
 use std::thread;
+use std::time::Duration;
 
-use jwt_gate_core::limit::{Bank, Charge, Geometry, KeyHash, LimitId, Numbers, Outcome, SLOTS, SlotTable};
+use jwt_gate_core::limit::{
+    self, Bank, Charge, Geometry, KeyHash, LimitId, LockoutRule, Lockouts, Numbers, Outcome, SLOTS, SlotTable,
+    TableKind,
+};
 use jwt_gate_core::sync::{AtomicU64, Ordering};
-use jwt_gate_core::time::MonoNanos;
+use jwt_gate_core::time::{MonoNanos, Now, UnixMicros};
 
 const THREADS: u64 = 4;
 const START: u64 = 1_000_000_000_000;
 
 fn memory(geometry: Geometry) -> Vec<AtomicU64> {
     let words: Vec<_> = (0..geometry.words()).map(|_| AtomicU64::new(0)).collect();
-    SlotTable::format(&words, geometry, [3, 5]).unwrap();
+    SlotTable::format(TableKind::Rates, &words, geometry, [3, 5]).unwrap();
     words
+}
+
+fn at(now: MonoNanos) -> Now {
+    Now { mono: now, wall: UnixMicros(0) }
+}
+
+fn charge_all(charges: &mut [Charge<'_>], now: MonoNanos) -> Outcome {
+    limit::charge_all(charges, at(now))
+}
+
+fn test_all(charges: &mut [Charge<'_>], now: MonoNanos) -> Outcome {
+    limit::test_all(charges, at(now))
+}
+
+fn charge_all_by_clock(charges: &mut [Charge<'_>], now: MonoNanos, clock: impl Fn(MonoNanos) -> MonoNanos) -> Outcome {
+    limit::charge_all_by_clock(charges, at(now), clock)
 }
 
 fn numbers(rate: &str, burst: u32) -> Numbers {
@@ -24,7 +44,7 @@ fn numbers(rate: &str, burst: u32) -> Numbers {
 }
 
 fn bank(table: SlotTable<'_>, name: &str) -> Bank {
-    table.assign(LimitId::new(name), MonoNanos(START)).unwrap()
+    table.assign(LimitId::new(name), at(MonoNanos(START))).unwrap()
 }
 
 /// Runs `process` in all threads at once.
@@ -59,15 +79,15 @@ fn a_bucket_admits_exactly_its_burst() {
     const BURST: u32 = 200_000;
     let geometry = Geometry::new(2, 1);
     let words = memory(geometry);
-    let table = SlotTable::open(&words, geometry, MonoNanos(START)).unwrap();
+    let table = SlotTable::open(TableKind::Rates, &words, geometry, at(MonoNanos(START))).unwrap();
     let many = numbers("1000/s", BURST);
     let key = KeyHash::from_halves(0, 1);
-    for charge in [Charge::keyed(many, bank(table, "a"), key), Charge::shared(many, bank(table, "b"))] {
+    for charge in [Charge::keyed(table, many, bank(table, "a"), key), Charge::shared(table, many, bank(table, "b"))] {
         let results = run(|_| {
             let (mut admitted, mut interleaved, mut last) = (0, 0_u64, None);
             for _ in 0..BURST / 2 {
                 let mut one = [charge.clone()];
-                if table.charge_all(&mut one, MonoNanos(START)) == Outcome::Admitted {
+                if charge_all(&mut one, MonoNanos(START)) == Outcome::Admitted {
                     let left = one[0].standing().remaining;
                     interleaved += u64::from(last.is_some_and(|last| last > left + 1));
                     (admitted, last) = (admitted + 1, Some(left));
@@ -93,7 +113,7 @@ fn refusals_tell_the_time_until_there_is_room() {
     const TICK: u64 = 100_000_000;
     let geometry = Geometry::new(2, 64);
     let words = memory(geometry);
-    let table = SlotTable::open(&words, geometry, MonoNanos(START)).unwrap();
+    let table = SlotTable::open(TableKind::Rates, &words, geometry, at(MonoNanos(START))).unwrap();
     let banks = [bank(table, "a"), bank(table, "b")];
     let numbers = numbers("5/m", BURST as u32);
     let clock = AtomicU64::new(START);
@@ -104,12 +124,12 @@ fn refusals_tell_the_time_until_there_is_room() {
         let burst = |round: u64| {
             barrier.wait();
             let charge = match round % 2 {
-                0 => Charge::keyed(numbers, banks[0], KeyHash::from_halves(round << 58, 1 + round)),
-                _ => Charge::shared(numbers, banks[1]),
+                0 => Charge::keyed(table, numbers, banks[0], KeyHash::from_halves(round << 58, 1 + round)),
+                _ => Charge::shared(table, numbers, banks[1]),
             };
             let ask = || {
                 let (came, mut one) = (read(), [charge.clone()]);
-                let outcome = table.charge_all_by_clock(&mut one, came, |_| read());
+                let outcome = charge_all_by_clock(&mut one, came, |_| read());
                 (came.0, read().0, outcome, one[0].standing())
             };
             let asked: Vec<_> = (0..EACH).map(|_| ask()).collect();
@@ -147,7 +167,7 @@ fn a_crowded_table_admits_nobody_too_often() {
     const ROUNDS: u64 = 60_000;
     let geometry = Geometry::new(1, 2);
     let words = memory(geometry);
-    let table = SlotTable::open(&words, geometry, MonoNanos(START)).unwrap();
+    let table = SlotTable::open(TableKind::Rates, &words, geometry, at(MonoNanos(START))).unwrap();
     let bank = bank(table, "a");
     let numbers = numbers("1000/s", 3);
     let clock = AtomicU64::new(START);
@@ -159,8 +179,8 @@ fn a_crowded_table_admits_nobody_too_often() {
             let key = if dice.roll(2) == 0 { 0 } else { dice.roll(KEYS) };
             // No multiple of the interval, so that no two requests come at the same moment of two intervals.
             let now = MonoNanos(clock.fetch_add(20_011, Ordering::Relaxed));
-            let charge = Charge::keyed(numbers, bank, KeyHash::from_halves(key << 63, key + 1));
-            if table.charge_all(&mut [charge], now) == Outcome::Admitted {
+            let charge = Charge::keyed(table, numbers, bank, KeyHash::from_halves(key << 63, key + 1));
+            if charge_all(&mut [charge], now) == Outcome::Admitted {
                 *admitted.entry(key).or_default() += 1;
             }
         }
@@ -184,20 +204,20 @@ fn what_is_refused_by_one_limit_is_charged_to_none() {
     const KEYS: u64 = 64;
     let geometry = Geometry::new(3, 64);
     let words = memory(geometry);
-    let table = SlotTable::open(&words, geometry, MonoNanos(START)).unwrap();
+    let table = SlotTable::open(TableKind::Rates, &words, geometry, at(MonoNanos(START))).unwrap();
     let (first, second, shared) = (bank(table, "a"), bank(table, "b"), bank(table, "c"));
     let (few, many) = (numbers("1/m", 20), numbers("1000/s", 100_000));
     let charges = |a: u64, b: u64| {
         [
-            Charge::keyed(few, first, KeyHash::from_halves(a << 58, 1 + a)),
-            Charge::keyed(few, second, KeyHash::from_halves(b << 58, 1_001 + b)),
-            Charge::shared(many, shared),
+            Charge::keyed(table, few, first, KeyHash::from_halves(a << 58, 1 + a)),
+            Charge::keyed(table, few, second, KeyHash::from_halves(b << 58, 1_001 + b)),
+            Charge::shared(table, many, shared),
         ]
     };
     let admitted: u32 = run(|thread| {
         let mut dice = Dice(thread);
         let outcomes =
-            (0..20_000).map(|_| table.charge_all(&mut charges(dice.roll(KEYS), dice.roll(KEYS)), MonoNanos(START)));
+            (0..20_000).map(|_| charge_all(&mut charges(dice.roll(KEYS), dice.roll(KEYS)), MonoNanos(START)));
         outcomes.filter(|outcome| *outcome == Outcome::Admitted).count() as u32
     })
     .into_iter()
@@ -205,12 +225,102 @@ fn what_is_refused_by_one_limit_is_charged_to_none() {
     let mut left = [0, 0, 0];
     for key in 0..KEYS {
         let mut charges = charges(key, key);
-        table.test_all(&mut charges, MonoNanos(START));
+        test_all(&mut charges, MonoNanos(START));
         let now = charges.each_ref().map(|charge| charge.standing().remaining);
         left = [left[0] + now[0], left[1] + now[1], now[2]];
     }
     assert_eq!(left, [20 * KEYS as u32 - admitted, 20 * KEYS as u32 - admitted, 100_000 - admitted]);
     assert!(admitted > 0 && left[0] < 20 * KEYS as u32 / 4, "the keys were used up");
+    assert_eq!(table.overflows(), 0);
+}
+
+/// Each thread reads the clock for itself, and the clock goes over the end of a day: of each day exactly as many are
+/// admitted as the quota says, in the slot of a key and in what everybody shares, together with a rate.
+#[test]
+fn a_quota_admits_exactly_its_count_in_each_window() {
+    const COUNT: u32 = 30_000;
+    const DAY: u64 = 86_400 * 1_000_000;
+    /// 2026-08-05 00:00 UTC.
+    const MIDNIGHT: u64 = 1_785_888_000 * 1_000_000;
+    let (geometry, few) = (Geometry::new(2, 1), Geometry::new(1, 1));
+    let rate_words = memory(few);
+    let rates = SlotTable::open(TableKind::Rates, &rate_words, few, at(MonoNanos(START))).unwrap();
+    let rate = Charge::shared(rates, numbers("1000000/s", 1_000_000), bank(rates, "rate"));
+    for shared in [false, true] {
+        let words: Vec<_> = (0..geometry.words()).map(|_| AtomicU64::new(0)).collect();
+        let table = SlotTable::format(TableKind::Quotas, &words, geometry, [3, 5]).unwrap();
+        let bank = table.assign(LimitId::new("quota"), Now::default()).unwrap();
+        let quota = format!("{COUNT}/day").parse().unwrap();
+        let charge = if shared {
+            Charge::shared_quota(table, quota, bank)
+        } else {
+            Charge::keyed_quota(table, quota, bank, KeyHash::from_halves(0, 1))
+        };
+        // Half of the requests come before midnight.
+        let clock = AtomicU64::new(0);
+        let requests = 4 * u64::from(COUNT);
+        let first = MIDNIGHT - requests / 2 * 100_000;
+        let results = run(|_| {
+            let mut admitted = [0, 0];
+            loop {
+                let request = clock.fetch_add(1, Ordering::Relaxed);
+                if request >= requests {
+                    return admitted;
+                }
+                let wall = first + request * 100_000;
+                let mut both = [rate.clone(), charge.clone()];
+                let now = Now { mono: MonoNanos(START + request * 1_000), wall: UnixMicros(wall) };
+                if limit::charge_all(&mut both, now) == Outcome::Admitted {
+                    let end = wall + both[1].standing().secs_until_one_more * 1_000_000;
+                    admitted[usize::from(end >= MIDNIGHT + DAY)] += 1;
+                }
+            }
+        });
+        let admitted = [0, 1].map(|day| results.iter().map(|admitted| admitted[day]).sum::<u32>());
+        assert_eq!(admitted, [COUNT, COUNT], "shared: {shared}");
+        assert_eq!(table.repair(), 0);
+    }
+}
+
+/// Threads fail for one address at once, again and again: the last failure that it may have locks it, and no other.
+#[test]
+fn exactly_so_many_failures_lock() {
+    const FAILURES: u32 = 9;
+    const SECOND: u64 = 1_000_000_000;
+    let geometry = Geometry::new(0, 512);
+    let words: Vec<_> = (0..geometry.words()).map(|_| AtomicU64::new(0)).collect();
+    let table = SlotTable::format(TableKind::Lockouts, &words, geometry, [3, 5]).unwrap();
+    let lockouts = Lockouts::new([
+        LockoutRule { failures: FAILURES, within: Duration::from_secs(60), block: Duration::from_secs(30) },
+        LockoutRule { failures: 1, within: Duration::from_secs(60), block: Duration::from_secs(30) },
+    ]);
+    let barrier = Barrier::new(THREADS as usize);
+    let rounds = run(|_| {
+        let round = |round: u64| {
+            // The failures of earlier rounds are over.
+            let now = at(MonoNanos(START + round * 120 * SECOND));
+            let fail = || lockouts.record_failure(table, b"address", now).into_vec();
+            barrier.wait();
+            let mut newly = fail();
+            newly.extend(fail());
+            barrier.wait();
+            // Eight of nine.
+            let early = lockouts.locked(table, 0, b"address", now);
+            if barrier.wait().is_leader() {
+                newly.extend(fail());
+            }
+            barrier.wait();
+            (newly, early, lockouts.locked(table, 0, b"address", now))
+        };
+        (0..2_000).map(round).collect::<Vec<_>>()
+    });
+    for round in 0..2_000 {
+        let all = || rounds.iter().map(|thread| &thread[round]);
+        assert!(all().all(|(_, early, late)| early.is_none() && *late == Some(30)), "round {round}");
+        let mut newly: Vec<_> = all().flat_map(|(newly, ..)| newly.iter().copied()).collect();
+        newly.sort_unstable();
+        assert_eq!(newly, [0, 1], "each lock is told once: round {round}");
+    }
     assert_eq!(table.overflows(), 0);
 }
 

@@ -4,16 +4,21 @@
 //! keys are charged that find their group full. The parent process assigns banks when it starts;
 //! requests then use them by index.
 
-use super::gcra;
 use super::geometry::{BANK_CELLS, BANK_GENERATION, BANK_OWNER, GENERATION, OVERFLOW_CELLS, spread};
 use super::key::LimitId;
 use super::slots::SlotTable;
 use crate::sync::{AtomicU64, Ordering};
-use crate::time::MonoNanos;
+use crate::time::Now;
 
 /// The place of a limit's reserved cells. Good for the table that assigned it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Bank(usize);
+
+impl Bank {
+    pub(super) const fn index(self) -> usize {
+        self.0
+    }
+}
 
 impl SlotTable<'_> {
     /// Begins a start or graceful restart of the server: banks that this one and the one before do not ask for
@@ -26,8 +31,12 @@ impl SlotTable<'_> {
     /// `None` if all are in use; the segment is then too small.
     ///
     /// Only the parent process may call this, and only before it starts the children of this generation.
-    pub fn assign(&self, owner: LimitId, now: MonoNanos) -> Option<Bank> {
-        let owner = owner.word();
+    pub fn assign(&self, owner: LimitId, now: Now) -> Option<Bank> {
+        self.assign_word(owner.word(), now)
+    }
+
+    pub(super) fn assign_word(&self, owner: u64, now: Now) -> Option<Bank> {
+        let now = self.kind.clock(now);
         let count = self.geometry.banks();
         let home = spread(owner, count);
         let mut free = None;
@@ -62,27 +71,30 @@ impl SlotTable<'_> {
         self.cell(bank, group % OVERFLOW_CELLS)
     }
 
-    pub(super) fn banks_are_plausible(&self, now: MonoNanos) -> bool {
-        (0..self.geometry.banks()).all(|bank| {
-            self.cells(Bank(bank)).all(|cell| {
-                let tat = self.words[cell].load(Ordering::Relaxed);
-                gcra::plausible(tat, now) == tat
-            })
+    pub(super) fn banks_are_plausible(&self, now: u64) -> bool {
+        self.banks().flat_map(|bank| self.cells(bank)).all(|cell| {
+            let tat = self.words[cell].load(Ordering::Relaxed);
+            self.kind.sane(tat, now) == tat
         })
     }
 
-    /// Neither this generation nor the one before, whose children may still run, has it, and it is at rest.
-    fn is_out_of_use(&self, bank: Bank, now: MonoNanos) -> bool {
-        let used = self.bank_word(bank, BANK_GENERATION).load(Ordering::Relaxed);
-        used.saturating_add(1) < self.generation()
-            && self.cells(bank).all(|cell| self.words[cell].load(Ordering::Relaxed) <= now.0)
+    /// All banks, whether or not they are assigned.
+    pub(super) fn banks(&self) -> impl Iterator<Item = Bank> + use<> {
+        (0..self.geometry.banks()).map(Bank)
     }
 
-    fn generation(&self) -> u64 {
+    /// Neither this generation nor the one before, whose children may still run, has it, and it is at rest.
+    pub(super) fn is_out_of_use(&self, bank: Bank, now: u64) -> bool {
+        let used = self.bank_word(bank, BANK_GENERATION).load(Ordering::Relaxed);
+        used.saturating_add(1) < self.generation()
+            && self.cells(bank).all(|cell| self.words[cell].load(Ordering::Relaxed) <= now)
+    }
+
+    pub(super) fn generation(&self) -> u64 {
         self.words[GENERATION].load(Ordering::Relaxed)
     }
 
-    fn bank_word(&self, bank: Bank, offset: usize) -> &AtomicU64 {
+    pub(super) fn bank_word(&self, bank: Bank, offset: usize) -> &AtomicU64 {
         &self.words[self.geometry.bank(bank.0) + offset]
     }
 
@@ -90,7 +102,8 @@ impl SlotTable<'_> {
         self.geometry.bank(bank.0) + BANK_CELLS + index
     }
 
-    fn cells(&self, bank: Bank) -> std::ops::Range<usize> {
+    /// The words of a bank's cells.
+    pub(super) fn cells(&self, bank: Bank) -> std::ops::Range<usize> {
         self.cell(bank, 0)..self.cell(bank, OVERFLOW_CELLS)
     }
 }
@@ -99,12 +112,18 @@ impl SlotTable<'_> {
 #[cfg(not(loom))]
 mod tests {
     use super::super::geometry::Geometry;
+    use super::super::slots::TableKind;
     use super::*;
+    use crate::time::{MonoNanos, UnixMicros};
 
     const SECRET: [u64; 2] = [3, 5];
 
     fn words(geometry: Geometry) -> Vec<AtomicU64> {
         (0..geometry.words()).map(|_| AtomicU64::new(0)).collect()
+    }
+
+    fn at(mono: u64) -> Now {
+        Now { mono: MonoNanos(mono), wall: UnixMicros(0) }
     }
 
     fn id(number: usize) -> LimitId {
@@ -115,16 +134,16 @@ mod tests {
     fn a_limit_finds_its_bank_again_whatever_the_order() {
         let geometry = Geometry::new(50, 1);
         let words = words(geometry);
-        let table = SlotTable::format(&words, geometry, SECRET).unwrap();
-        let first: Vec<_> = (0..50).map(|n| table.assign(id(n), MonoNanos(0)).unwrap()).collect();
+        let table = SlotTable::format(TableKind::Rates, &words, geometry, SECRET).unwrap();
+        let first: Vec<_> = (0..50).map(|n| table.assign(id(n), at(0)).unwrap()).collect();
         let distinct: std::collections::HashSet<_> = first.iter().map(|bank| bank.0).collect();
         assert_eq!(distinct.len(), 50);
-        assert_eq!(table.assign(id(50), MonoNanos(0)), None, "all are in use");
+        assert_eq!(table.assign(id(50), at(0)), None, "all are in use");
 
         for _ in 0..3 {
             table.begin_generation();
             for number in (0..50).rev().step_by(3) {
-                assert_eq!(table.assign(id(number), MonoNanos(0)), Some(first[number]));
+                assert_eq!(table.assign(id(number), at(0)), Some(first[number]));
             }
         }
     }
@@ -133,30 +152,30 @@ mod tests {
     fn a_bank_is_given_away_after_two_generations_and_at_rest() {
         let geometry = Geometry::new(1, 1);
         let words = words(geometry);
-        let table = SlotTable::format(&words, geometry, SECRET).unwrap();
+        let table = SlotTable::format(TableKind::Rates, &words, geometry, SECRET).unwrap();
         let (old, new) = (id(0), id(1));
-        let bank = table.assign(old, MonoNanos(0)).unwrap();
+        let bank = table.assign(old, at(0)).unwrap();
         for cell in table.cells(bank) {
             table.words[cell].store(100, Ordering::Relaxed);
         }
 
         table.begin_generation();
-        assert_eq!(table.assign(new, MonoNanos(100)), None, "children of the generation before may use it");
+        assert_eq!(table.assign(new, at(100)), None, "children of the generation before may use it");
         table.begin_generation();
         for cell in table.cells(bank) {
             table.words[cell].store(101, Ordering::Relaxed);
-            assert_eq!(table.assign(new, MonoNanos(100)), None, "cell {cell} is in debt");
+            assert_eq!(table.assign(new, at(100)), None, "cell {cell} is in debt");
             table.words[cell].store(100, Ordering::Relaxed);
         }
-        assert_eq!(table.assign(new, MonoNanos(100)), Some(bank));
-        assert_eq!(table.assign(old, MonoNanos(100)), None);
+        assert_eq!(table.assign(new, at(100)), Some(bank));
+        assert_eq!(table.assign(old, at(100)), None);
     }
 
     #[test]
     fn a_table_without_banks_has_none_to_give() {
         let geometry = Geometry::new(0, 1);
         let words = words(geometry);
-        let table = SlotTable::format(&words, geometry, SECRET).unwrap();
-        assert_eq!(table.assign(id(0), MonoNanos(0)), None);
+        let table = SlotTable::format(TableKind::Rates, &words, geometry, SECRET).unwrap();
+        assert_eq!(table.assign(id(0), at(0)), None);
     }
 }

@@ -10,7 +10,7 @@ use super::rate::{MAX_WINDOW, NANOS, Numbers};
 use crate::time::MonoNanos;
 
 /// Why a request is not admitted: the bucket is empty for so many nanoseconds more.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Wait(pub u64);
 
 impl Wait {
@@ -56,7 +56,7 @@ pub(super) fn plausible(tat: u64, now: MonoNanos) -> u64 {
 }
 
 /// Twice the longest window: room for callers whose `now` differs.
-const MAX_DEBT: u64 = 2 * MAX_WINDOW;
+pub(super) const MAX_DEBT: u64 = 2 * MAX_WINDOW;
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@
 //! Header: word 0 magic, 1 version of this layout, 2 banks, 3 groups, 4 and 5 secret of the keyed hash,
 //! 6 generation; on another cache line word 16 number of the last claim, 17 charges that found their group
 //! full, 18 how many of these were told to the log, 19 when that was. A segment of zeros holds no bucket.
+//! The magic says what is counted ([`TableKind`](super::TableKind)), and so by which clock all times are.
 //!
 //! A bank or group is 128 bytes, so that neighbours share no cache line if the segment starts on one.
 
@@ -81,6 +82,13 @@ impl Geometry {
     pub fn new(banks: usize, groups: usize) -> Self {
         let most = MAX_COUNT as usize;
         Self { banks: banks.min(most), groups: groups.clamp(1, most) }
+    }
+
+    /// The geometry that a header says; `None` if no table has it.
+    pub(super) fn said(banks: u64, groups: u64) -> Option<Self> {
+        let (banks, groups) = (usize::try_from(banks).ok()?, usize::try_from(groups).ok()?);
+        let geometry = Self::new(banks, groups);
+        (geometry == Self { banks, groups }).then_some(geometry)
     }
 
     /// 64-bit words that the segment takes.

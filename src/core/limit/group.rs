@@ -40,15 +40,34 @@
 //! The charge is made first and the group searched second; the claim is made first and the cell
 //! read second, with fences in between. So the claim includes the charge, or the charge sees the claim, is given back
 //! and made to the slot.
+//!
+//! # Two clocks in a table of quotas
+//! Words of quotas are judged by a time that stands still within a window, and are at rest by the real one
+//! ([`quota`](super::quota)). What is said above needs no more of these two than this:
+//!
+//! * A slot that is given away, and so *forgotten*, is at rest by the real time: its window is over. So the word of the
+//!   next key is beyond it, and a key that lost its slot lost no count of a window that still runs, unless its own
+//!   process reads a clock that is behind. Such a process finds *forgotten* beyond the end of its window
+//!   and counts in the next one, where the key has what it had there, since *forgotten* would else be beyond
+//!   that, too.
+//! * Keys of several periods share a group, so *forgotten* and *overflowed* may be words of other periods. All are times
+//!   of one clock, and a maximum says for each key which of its windows are over, or which of them this group can have
+//!   charged to an overflow cell. What falls between two windows of a key counts as the beginning of the later one.
+//! * A count is given back only within its window, by the word itself. So it is not taken from the next key of the slot
+//!   either, which counts in a later one.
+//!
+//! # Buckets without an overflow cell
+//! A key of a lock-out is charged to a slot of its own or not at all: *forgotten* and *overflowed* say nothing about it,
+//! and nobody is refused for what others did. A slot is given away only when its debt is over, so the key has lost
+//! nothing.
 
 use std::ops::ControlFlow;
 
-use super::gcra::{self, Wait};
+use super::gcra::Wait;
 use super::geometry::{GROUP_FORGOTTEN, GROUP_OVERFLOWED, GROUP_SLOTS, SLOTS};
-use super::rate::Numbers;
+use super::rule::Rule;
 use super::slots::SlotTable;
 use crate::sync::{AtomicU64, Ordering, fence, spin_hint};
-use crate::time::MonoNanos;
 
 /// Set in every `tat` that is a mark.
 const MARK: u64 = 1 << 63;
@@ -76,15 +95,25 @@ pub(super) struct Visit<'m> {
     pub(super) table: SlotTable<'m>,
     /// First word of the group.
     pub(super) group: usize,
-    /// Word of the cell for charges that find no room.
-    pub(super) overflow: usize,
+    /// Word of the cell for charges that find no room. `None`: they are not made.
+    pub(super) overflow: Option<usize>,
     pub(super) key: u64,
-    pub(super) numbers: Numbers,
-    pub(super) now: MonoNanos,
+    pub(super) rule: Rule,
+}
+
+/// Why a charge is not made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Refused {
+    /// By the key's own bucket.
+    Wait(Wait),
+    /// By what keys without a slot share: the overflow cell, or the debt of it that a new slot begins with.
+    Shared(Wait),
+    /// Neither the group has room nor is there an overflow cell.
+    NoRoom,
 }
 
 /// What became of one try: the end, or another try.
-type Try = ControlFlow<Result<Receipt, Wait>>;
+type Try = ControlFlow<Result<Receipt, Refused>>;
 
 /// What a group has of a key. Slots are given by the word of their `tat`.
 enum Sight {
@@ -94,28 +123,33 @@ enum Sight {
 }
 
 impl Visit<'_> {
-    /// The `tat` on which a charge would be made. Changes nothing.
-    pub(super) fn look(self) -> u64 {
+    /// The `tat` on which a charge would be made, and whether it is what keys without a slot share. Changes nothing.
+    pub(super) fn look(self) -> (u64, bool) {
         match self.find() {
-            Sight::Live { tat, .. } => gcra::plausible(tat, self.now),
-            Sight::Claimed { .. } => self.start(),
-            Sight::Absent if self.room().is_some() => self.start(),
-            Sight::Absent => self.overflow_start().max(self.forgotten()),
+            Sight::Live { tat, .. } => (self.rule.plausible(tat), false),
+            Sight::Claimed { .. } => (self.start(), true),
+            Sight::Absent => match self.overflow {
+                Some(cell) if self.room().is_none() => (self.overflow_start(cell).max(self.begin()), true),
+                _ => (self.start(), true),
+            },
         }
     }
 
     /// Charges one request.
     ///
     /// # Errors
-    /// [`Wait`] if the bucket has no room for it; nothing is charged then.
-    pub(super) fn charge(self) -> Result<Receipt, Wait> {
+    /// [`Refused`] if the bucket has no room for it, or the table none for the bucket; nothing is charged then.
+    pub(super) fn charge(self) -> Result<Receipt, Refused> {
         for _ in 0..TRIES {
             let outcome = match self.find() {
                 Sight::Live { word, tat } => self.charge_live(word, tat),
                 Sight::Claimed { word, mark } => self.complete(word, mark),
                 Sight::Absent => match self.room() {
                     Some((word, tat)) => self.claim(word, tat),
-                    None => self.charge_overflow(),
+                    None => match self.overflow {
+                        Some(cell) => self.charge_overflow(cell),
+                        None => return Err(Refused::NoRoom),
+                    },
                 },
             };
             if let ControlFlow::Break(result) = outcome {
@@ -123,11 +157,21 @@ impl Visit<'_> {
             }
             spin_hint();
         }
-        Err(Wait(self.numbers.interval().get()))
+        Err(Refused::Wait(self.rule.busy()))
+    }
+
+    /// Puts `word` in the place of `tat`, if that is what the key's bucket still says.
+    pub(super) fn replace(self, tat: u64, word: u64) -> bool {
+        match self.find() {
+            Sight::Live { word: place, tat: found } if found == tat => {
+                self.swap(place, tat, word) && self.key_at(place) == self.key
+            }
+            _ => false,
+        }
     }
 
     fn charge_live(self, word: usize, tat: u64) -> Try {
-        let charged = self.test(gcra::plausible(tat, self.now))?;
+        let charged = self.test(tat, Refused::Wait)?;
         if self.swap(word, tat, charged) && self.key_at(word) == self.key {
             return ControlFlow::Break(Ok(Receipt { word, key: Some(self.key), tat: charged }));
         }
@@ -137,10 +181,10 @@ impl Visit<'_> {
     /// Steps 1 and 2.
     fn claim(self, word: usize, tat: u64) -> Try {
         // A request that would be refused takes no slot.
-        self.test(self.start())?;
+        self.test(self.start(), Refused::Shared)?;
         let mark = self.new_mark();
         if !is_mark(tat) {
-            self.word(self.group + GROUP_FORGOTTEN).fetch_max(gcra::plausible(tat, self.now), Ordering::AcqRel);
+            self.word(self.group + GROUP_FORGOTTEN).fetch_max(self.sane(tat), Ordering::AcqRel);
         }
         if !self.swap(word, tat, mark) {
             return ControlFlow::Continue(());
@@ -167,7 +211,7 @@ impl Visit<'_> {
                 _ => {}
             }
         }
-        match self.test(self.start()) {
+        match self.test(self.start(), Refused::Shared) {
             ControlFlow::Continue(charged) if self.swap(word, mark, charged) => {
                 ControlFlow::Break(Ok(Receipt { word, key: Some(self.key), tat: charged }))
             }
@@ -188,22 +232,22 @@ impl Visit<'_> {
         }
     }
 
-    fn charge_overflow(self) -> Try {
+    fn charge_overflow(self, cell: usize) -> Try {
         let forgotten = self.forgotten();
-        let tat = self.tat_at(self.overflow);
-        let charged = self.test(gcra::plausible(tat, self.now).max(forgotten))?;
+        let tat = self.tat_at(cell);
+        let charged = self.test(self.rule.plausible(tat).max(self.rule.begin(forgotten)), Refused::Shared)?;
         self.word(self.group + GROUP_OVERFLOWED).fetch_max(charged, Ordering::AcqRel);
-        if !self.swap(self.overflow, tat, charged) {
+        if !self.swap(cell, tat, charged) {
             return ControlFlow::Continue(());
         }
-        let receipt = Receipt { word: self.overflow, key: None, tat: charged };
+        let receipt = Receipt { word: cell, key: None, tat: charged };
         fence(Ordering::SeqCst);
         // A slot may have come, or even have come and gone.
         if matches!(self.find(), Sight::Absent) && self.forgotten() == forgotten {
             self.table.count_overflow();
             return ControlFlow::Break(Ok(receipt));
         }
-        self.table.give_back(receipt, self.numbers);
+        self.table.give_back(receipt, self.rule);
         ControlFlow::Continue(())
     }
 
@@ -231,23 +275,34 @@ impl Visit<'_> {
     fn room(self) -> Option<(usize, u64)> {
         let slots = self.slots().map(|word| (word, self.tat_at(word)));
         slots
-            .filter(|&(_, tat)| is_claimed(tat) || !is_mark(tat) && gcra::plausible(tat, self.now) <= self.now.0)
+            .filter(|&(_, tat)| is_claimed(tat) || !is_mark(tat) && self.sane(tat) <= self.rule.now())
             .min_by_key(|&(_, tat)| tat)
     }
 
     /// Where a key without slot begins.
     fn start(self) -> u64 {
-        let overflow = self.overflow_start();
+        let Some(cell) = self.overflow else { return 0 };
+        let overflow = self.overflow_start(cell);
         let overflowed = self.tat_at(self.group + GROUP_OVERFLOWED);
-        overflow.min(overflowed).max(self.forgotten())
+        overflow.min(overflowed).max(self.begin())
     }
 
-    fn overflow_start(self) -> u64 {
-        self.table.look_at_cell(self.overflow, self.now)
+    fn overflow_start(self, cell: usize) -> u64 {
+        self.table.look_at_cell(cell, self.rule)
+    }
+
+    /// Where the key begins as far as slots are concerned that it may have had.
+    fn begin(self) -> u64 {
+        self.rule.begin(self.forgotten())
     }
 
     fn forgotten(self) -> u64 {
-        gcra::plausible(self.tat_at(self.group + GROUP_FORGOTTEN), self.now)
+        self.sane(self.tat_at(self.group + GROUP_FORGOTTEN))
+    }
+
+    /// `word` of whatever key, or 0 if no key can have brought it about.
+    fn sane(self, word: u64) -> u64 {
+        self.table.kind.sane(word, self.rule.now())
     }
 
     /// The mark of a moving slot, which nothing else has been marked with.
@@ -255,10 +310,10 @@ impl Visit<'_> {
         MARK | (self.table.next_claim() & (CLAIMED - 1))
     }
 
-    fn test(self, tat: u64) -> ControlFlow<Result<Receipt, Wait>, u64> {
-        match gcra::test(tat, self.now, self.numbers) {
+    fn test(self, tat: u64, refused: fn(Wait) -> Refused) -> ControlFlow<Result<Receipt, Refused>, u64> {
+        match self.rule.test(self.rule.plausible(tat)) {
             Ok(charged) => ControlFlow::Continue(charged),
-            Err(wait) => ControlFlow::Break(Err(wait)),
+            Err(wait) => ControlFlow::Break(Err(refused(wait))),
         }
     }
 
@@ -285,45 +340,39 @@ impl Visit<'_> {
 
 impl SlotTable<'_> {
     /// The `tat` on which a charge to a cell would be made.
-    pub(super) fn look_at_cell(&self, cell: usize, now: MonoNanos) -> u64 {
-        gcra::plausible(self.words[cell].load(Ordering::Acquire), now)
+    pub(super) fn look_at_cell(&self, cell: usize, rule: Rule) -> u64 {
+        rule.plausible(self.words[cell].load(Ordering::Acquire))
     }
 
     /// Charges one request to a cell.
     ///
     /// # Errors
     /// [`Wait`] if the bucket has no room for it; nothing is charged then.
-    pub(super) fn charge_cell(&self, cell: usize, numbers: Numbers, now: MonoNanos) -> Result<Receipt, Wait> {
+    pub(super) fn charge_cell(&self, cell: usize, rule: Rule) -> Result<Receipt, Wait> {
         for _ in 0..TRIES {
             let tat = self.words[cell].load(Ordering::Acquire);
-            let charged = gcra::test(gcra::plausible(tat, now), now, numbers)?;
+            let charged = rule.test(rule.plausible(tat))?;
             if self.words[cell].compare_exchange(tat, charged, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 return Ok(Receipt { word: cell, key: None, tat: charged });
             }
             spin_hint();
         }
-        Err(Wait(numbers.interval().get()))
+        Err(rule.busy())
     }
 
-    /// Takes a charge back, so that it is as if it had never been made.
-    ///
-    /// If the bucket has been at rest in the meantime, the charge has already been made good by time, and taking
-    /// it back would admit one request too many. Charges since then have moved the `tat` by whole
-    /// intervals unless one began at rest; so only then the charge is taken back.
-    pub(super) fn give_back(&self, receipt: Receipt, numbers: Numbers) {
-        let interval = numbers.interval().get();
+    /// Takes a charge back, so that it is as if it had never been made: unless its bucket has gone on without it, see
+    /// [`Rule::given_back`].
+    pub(super) fn give_back(&self, receipt: Receipt, rule: Rule) {
         for _ in 0..TRIES {
-            if receipt.key.is_some_and(|key| self.words[receipt.word - 1].load(Ordering::Acquire) != key) {
-                return;
-            }
             let tat = self.words[receipt.word].load(Ordering::Acquire);
-            if is_mark(tat) || !tat.abs_diff(receipt.tat).is_multiple_of(interval) || tat < interval {
+            // The key is read last: a slot that has gone to the next key says so before it has a `tat` of it.
+            if is_mark(tat)
+                || receipt.key.is_some_and(|key| self.words[receipt.word - 1].load(Ordering::Acquire) != key)
+            {
                 return;
             }
-            if self.words[receipt.word]
-                .compare_exchange(tat, tat - interval, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-            {
+            let Some(less) = rule.given_back(tat, receipt.tat) else { return };
+            if self.words[receipt.word].compare_exchange(tat, less, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 return;
             }
             spin_hint();
@@ -331,7 +380,8 @@ impl SlotTable<'_> {
     }
 }
 
-const fn is_mark(tat: u64) -> bool {
+/// Whether a word of a slot is no time.
+pub(super) const fn is_mark(tat: u64) -> bool {
     tat & MARK != 0
 }
 
@@ -343,7 +393,10 @@ const fn is_claimed(tat: u64) -> bool {
 #[cfg(not(loom))]
 mod tests {
     use super::super::geometry::Geometry;
+    use super::super::rate::Numbers;
+    use super::super::slots::TableKind;
     use super::*;
+    use crate::time::MonoNanos;
 
     const CELL: usize = 40;
     const NOW: MonoNanos = MonoNanos(1_000_000);
@@ -352,14 +405,14 @@ mod tests {
     fn tat_after_giving_back(later: &[u64]) -> u64 {
         let geometry = Geometry::new(1, 1);
         let words: Vec<_> = (0..geometry.words()).map(|_| AtomicU64::new(0)).collect();
-        let table = SlotTable::format(&words, geometry, [3, 5]).unwrap();
+        let table = SlotTable::format(TableKind::Rates, &words, geometry, [3, 5]).unwrap();
         let numbers = Numbers::new("1000000/s".parse().unwrap(), Some(5)).unwrap();
-        let receipt = table.charge_cell(CELL, numbers, NOW).unwrap();
+        let receipt = table.charge_cell(CELL, Rule::rate(numbers, NOW)).unwrap();
         for now in later {
-            table.charge_cell(CELL, numbers, MonoNanos(*now)).unwrap();
+            table.charge_cell(CELL, Rule::rate(numbers, MonoNanos(*now))).unwrap();
         }
-        table.give_back(receipt, numbers);
-        table.look_at_cell(CELL, NOW)
+        table.give_back(receipt, Rule::rate(numbers, NOW));
+        table.look_at_cell(CELL, Rule::rate(numbers, NOW))
     }
 
     #[test]
@@ -380,13 +433,13 @@ mod tests {
     fn a_charge_is_not_taken_from_the_next_key_of_the_slot() {
         let geometry = Geometry::new(1, 1);
         let words: Vec<_> = (0..geometry.words()).map(|_| AtomicU64::new(0)).collect();
-        let table = SlotTable::format(&words, geometry, [3, 5]).unwrap();
+        let table = SlotTable::format(TableKind::Rates, &words, geometry, [3, 5]).unwrap();
         let numbers = Numbers::new("1000000/s".parse().unwrap(), Some(5)).unwrap();
         let receipt = Receipt { word: CELL, key: Some(7), tat: NOW.0 + 1_000 };
         words[CELL].store(receipt.tat, Ordering::Relaxed);
         for (key, tat) in [(8, receipt.tat), (7, NOW.0)] {
             words[CELL - 1].store(key, Ordering::Relaxed);
-            table.give_back(receipt, numbers);
+            table.give_back(receipt, Rule::rate(numbers, NOW));
             assert_eq!(words[CELL].load(Ordering::Relaxed), tat);
         }
     }

@@ -5,6 +5,7 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher24;
 use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher128};
 
+use super::period::Period;
 use super::rate::Numbers;
 
 /// A limit, by its name and not by its place in the configuration, so that its buckets are found again when
@@ -34,6 +35,19 @@ impl LimitId {
     pub fn with_numbers(self, numbers: Numbers) -> Self {
         let (interval, burst) = (numbers.interval().get(), u64::from(numbers.burst()));
         self.with(b"interval", &interval.to_le_bytes()).with(b"burst", &burst.to_le_bytes())
+    }
+
+    /// Buckets of their own for this period of a quota.
+    ///
+    /// How many requests it admits is no part of it: a caller whose plan changes keeps what is counted.
+    #[must_use]
+    pub fn with_period(self, period: Period) -> Self {
+        self.with(b"quota", period.name().as_bytes())
+    }
+
+    /// Buckets of their own for the number `index` of a list, and for times of so many nanoseconds.
+    pub(super) fn with_index(self, index: u64, nanos: u64) -> Self {
+        self.with(b"index", &index.to_le_bytes()).with(b"time", &nanos.to_le_bytes())
     }
 
     /// The id as it is kept in shared memory; never 0.
@@ -66,20 +80,24 @@ pub enum Part {
 ///
 /// Every part is preceded by its kind and length: different lists of parts are different input.
 #[derive(Clone, Debug)]
-pub struct KeyHasher(SipHasher128);
+pub struct KeyHasher {
+    hasher: SipHasher128,
+    movable: bool,
+}
 
 impl KeyHasher {
-    pub(super) fn new(secret: [u64; 2], limit: LimitId) -> Self {
+    /// `movable`: the place of a bucket follows from what its slot says, so that it can go to another table.
+    pub(super) fn new(secret: [u64; 2], limit: LimitId, movable: bool) -> Self {
         let mut hasher = SipHasher128::new_with_keys(secret[0], secret[1]);
         hasher.write_u64(limit.word());
-        Self(hasher)
+        Self { hasher, movable }
     }
 
     /// Adds a part that the request has.
     #[must_use]
     pub fn part(self, part: Part, value: &[u8]) -> Self {
         let mut hasher = self.prefix(part, value.len() as u64);
-        hasher.0.write(value);
+        hasher.hasher.write(value);
         hasher
     }
 
@@ -92,12 +110,12 @@ impl KeyHasher {
 
     /// The name of the bucket.
     pub fn finish(&self) -> KeyHash {
-        let hash = self.0.finish128();
-        KeyHash { place: hash.h1, key: hash.h2.max(1) }
+        let hash = self.hasher.finish128();
+        if self.movable { KeyHash::movable(hash.h2) } else { KeyHash { place: hash.h1, key: hash.h2.max(1) } }
     }
 
     fn prefix(mut self, part: Part, length: u64) -> Self {
-        self.0.write_u64((part as u64) << 56 | length & LENGTH);
+        self.hasher.write_u64((part as u64) << 56 | length & LENGTH);
         self
     }
 }
@@ -114,6 +132,16 @@ pub struct KeyHash {
 }
 
 impl KeyHash {
+    /// The name of a bucket in a table of quotas or lock-outs. There two keys share a bucket if these 64 bits are
+    /// equal anywhere in the table, not just in one group.
+    pub(super) fn movable(key: u64) -> Self {
+        let key = key.max(1);
+        // The last steps of SplitMix64: all of the key's bits say where it is, and distinct keys differ.
+        let mixed = (key ^ key >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Self { place: mixed ^ mixed >> 31, key }
+    }
+
     /// A name without hashing, for tests that need two keys in one place.
     #[doc(hidden)]
     pub fn from_halves(place: u64, key: u64) -> Self {
@@ -130,7 +158,7 @@ mod tests {
     const SECRET: [u64; 2] = [3, 5];
 
     fn hasher() -> KeyHasher {
-        KeyHasher::new(SECRET, LimitId::new("a"))
+        KeyHasher::new(SECRET, LimitId::new("a"), false)
     }
 
     #[test]
@@ -146,8 +174,8 @@ mod tests {
             hasher().part(Part::Subject, b"").part(Part::Subject, b"ab"),
             hasher().part(Part::Subject, b"ab").part(Part::Subject, b""),
             hasher().part(Part::Subject, b"ab").missing(Part::Subject),
-            KeyHasher::new(SECRET, LimitId::new("b")).part(Part::Subject, b"ab"),
-            KeyHasher::new([3, 6], LimitId::new("a")).part(Part::Subject, b"ab"),
+            KeyHasher::new(SECRET, LimitId::new("b"), false).part(Part::Subject, b"ab"),
+            KeyHasher::new([3, 6], LimitId::new("a"), false).part(Part::Subject, b"ab"),
         ];
         let distinct: HashSet<_> = keys.iter().map(KeyHasher::finish).collect();
         assert_eq!(distinct.len(), keys.len());
@@ -155,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_depends_on_name_member_and_numbers() {
+    fn an_id_depends_on_name_member_numbers_and_period() {
         let slow = Numbers::new("1/h".parse().unwrap(), None).unwrap();
         let fast = Numbers::new("1/s".parse().unwrap(), None).unwrap();
         let ids = [
@@ -167,9 +195,28 @@ mod tests {
             LimitId::new("ab"),
             LimitId::new("a").with_numbers(slow),
             LimitId::new("a").with_numbers(fast),
+            LimitId::new("a").with_period(Period::Day),
+            LimitId::new("a").with_period(Period::Week),
+            LimitId::new("a").with_index(1, 2),
+            LimitId::new("a").with_index(2, 1),
         ];
         let distinct: HashSet<_> = ids.iter().collect();
         assert_eq!(distinct.len(), ids.len());
+    }
+
+    /// What a slot says is enough to find the place of its key again.
+    #[test]
+    fn movable_keys_have_their_place_from_their_bits() {
+        let keys: Vec<_> = (0..1_000_u64)
+            .map(|n| KeyHasher::new(SECRET, LimitId::new("a"), true).part(Part::Claim, &n.to_le_bytes()).finish())
+            .collect();
+        for &key in &keys {
+            assert_eq!(KeyHash::movable(key.key), key);
+        }
+        let places: HashSet<_> = keys.iter().map(|key| key.place >> 54).collect();
+        assert!(places.len() > 550, "{} of 1024", places.len());
+        let near: HashSet<_> = (1..=1_000).map(|key| KeyHash::movable(key).place >> 54).collect();
+        assert!(near.len() > 550, "{} of 1024", near.len());
     }
 
     /// A segment outlives a graceful restart with a newer build of the module.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Largest count of a rate, and largest burst.
 pub const MAX_COUNT: u32 = i32::MAX as u32;
@@ -93,6 +94,13 @@ impl Numbers {
         }
         let window_secs = (u64::from(burst) * unit).div_ceil(count.get());
         Ok(Self { interval, burst, window_secs })
+    }
+
+    /// A bucket of one request, which fills in `time` (at least a nanosecond, at most [`MAX_WINDOW`]).
+    pub(super) fn once_in(time: Duration) -> Self {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).min(MAX_WINDOW);
+        let interval = NonZeroU64::new(nanos).unwrap_or(NonZeroU64::MIN);
+        Self { interval, burst: 1, window_secs: nanos.div_ceil(NANOS) }
     }
 
     /// Nanoseconds from one request to the next at the rate.
