@@ -1,4 +1,4 @@
-//! The compiled form. Numbers are 64 bits, little endian:
+//! The compiled form (see [`crate::compiled`] for its ends):
 //!
 //! | bytes | what |
 //! |---|---|
@@ -10,21 +10,16 @@
 //! | 24 each | records, kind after kind: digest (16), time in µs (8); ascending by digest, none twice |
 //! | | names of the issuers, a line each |
 //! | 32 | SHA-256 of everything before |
-//!
-//! The checksum is there for damage. It is no signature: who can write the array can write the source.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::record::{KINDS, Kind, RECORD_BYTES, Record};
-use super::sha256;
+use crate::compiled::{Form, HASH, HEAD, Unsealed, WORD, seal, word};
 
-const MAGIC: [u8; 8] = *b"JWTGREV\0";
-const VERSION: u64 = 1;
-const WORD: usize = size_of::<u64>();
-const HASH: usize = 32;
+const FORM: Form = Form { magic: *b"JWTGREV\0", version: 1, what: "revocations" };
 /// Bytes before the records.
-const HEADER: usize = MAGIC.len() + WORD * (1 + KINDS + 1) + HASH;
+const HEADER: usize = HEAD + WORD * (KINDS + 1) + HASH;
 
 /// What an array holds, and where.
 #[derive(Debug)]
@@ -53,9 +48,7 @@ pub(super) fn write(
     }
     let names = issuers.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
     let records: usize = kinds.iter().map(Vec::len).sum();
-    let mut bytes = Vec::with_capacity(HEADER + records * RECORD_BYTES + names.len() + HASH);
-    bytes.extend(MAGIC);
-    bytes.extend(VERSION.to_le_bytes());
+    let mut bytes = FORM.begin(HEADER - HEAD + records * RECORD_BYTES + names.len());
     for records in &kinds {
         bytes.extend((records.len() as u64).to_le_bytes());
     }
@@ -65,9 +58,7 @@ pub(super) fn write(
         bytes.extend(record.to_bytes());
     }
     bytes.extend(names.as_bytes());
-    let checksum = sha256(&bytes);
-    bytes.extend(checksum);
-    bytes
+    seal(bytes)
 }
 
 impl Layout {
@@ -76,16 +67,8 @@ impl Layout {
     /// # Errors
     /// Why it cannot be used.
     pub(super) fn check(bytes: &[u8]) -> Result<Self, String> {
-        let damaged = || "the compiled list of revocations is damaged: it has to be compiled again".to_owned();
-        let Some((&MAGIC, rest)) = bytes.split_first_chunk() else {
-            return Err("this is no compiled list of revocations".to_owned());
-        };
-        let (version, rest) = word(rest).ok_or_else(damaged)?;
-        if version != VERSION {
-            return Err("the list of revocations was compiled by another version: it has to be compiled again".into());
-        }
-        let (content, checksum) = bytes.split_last_chunk::<HASH>().ok_or_else(damaged)?;
-        Self::locate(rest, *checksum).filter(|layout| layout.describes(content)).ok_or_else(damaged)
+        let Unsealed { header, content, checksum } = FORM.unseal(bytes)?;
+        Self::locate(header, checksum).filter(|layout| layout.describes(content)).ok_or_else(|| FORM.damaged())
     }
 
     /// The part of `bytes`, the array that was checked, that has the records of a kind.
@@ -130,14 +113,6 @@ impl Layout {
                 digests.is_sorted_by(|one, next| one < next)
             })
         };
-        self.names.end == content.len()
-            && sha256(content) == self.checksum
-            && self.kinds.iter().all(in_order)
-            && self.names(content).is_some()
+        self.names.end == content.len() && self.kinds.iter().all(in_order) && self.names(content).is_some()
     }
-}
-
-/// The number at the beginning, and what follows it.
-fn word(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    bytes.split_first_chunk().map(|(word, rest)| (u64::from_le_bytes(*word), rest))
 }

@@ -12,10 +12,9 @@ mod source;
 
 use std::collections::BTreeSet;
 
-use ring::digest;
-
 pub use self::list::RevocationList;
 pub use self::source::{MAX_ENTRIES, MAX_FILE_BYTES};
+use crate::compiled::sha256;
 
 /// A list, compiled.
 #[derive(Debug)]
@@ -40,10 +39,4 @@ pub fn compile(source: &[u8]) -> Result<Compiled, String> {
     let entries = source::read(source)?;
     let bytes = array::write(entries.records, &entries.issuers, &sha256(source));
     Ok(Compiled { bytes, entries: entries.count, issuers: entries.issuers })
-}
-
-fn sha256(octets: &[u8]) -> [u8; digest::SHA256_OUTPUT_LEN] {
-    let mut out = [0; digest::SHA256_OUTPUT_LEN];
-    out.copy_from_slice(digest::digest(&digest::SHA256, octets).as_ref());
-    out
 }

@@ -1,14 +1,13 @@
-//! The administrator's file, read as a stream: an entry is gone when the next one begins, and what is left of it
-//! is a record.
+//! The administrator's file. What is left of an entry is a record.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::error::Category;
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use super::record::{Before, KINDS, Kind, Record, digest};
 use crate::config::parse;
+use crate::json_list::{self, Form};
 use crate::time::UnixMicros;
 use crate::token::MAX_TOKEN;
 
@@ -17,6 +16,8 @@ pub const MAX_FILE_BYTES: usize = 256 << 20;
 
 /// Most entries in a file.
 pub const MAX_ENTRIES: usize = 1_000_000;
+
+const FORM: Form = Form { member: "revoked", what: "a list of revocations", max_bytes: MAX_FILE_BYTES };
 
 /// What a file says.
 #[derive(Default)]
@@ -32,98 +33,13 @@ pub(super) struct Entries {
 /// # Errors
 /// The first mistake and its line.
 pub(super) fn read(source: &[u8]) -> Result<Entries, String> {
-    if source.len() > MAX_FILE_BYTES {
-        return Err(format!(
-            "{} bytes are more than the {MAX_FILE_BYTES} that a list of revocations may have: take out what has expired",
-            source.len()
-        ));
-    }
-    if source.starts_with(b"\xef\xbb\xbf") {
-        return Err("line 1: the file begins with a byte order mark: save it as UTF-8 without one".to_owned());
-    }
     let mut entries = Entries::default();
-    let mut reader = serde_json::Deserializer::from_slice(source);
-    reader.deserialize_map(Document(&mut entries)).and_then(|()| reader.end()).map_err(|e| explain(&e))?;
+    json_list::read(source, &FORM, &mut entries)?;
     Ok(entries)
 }
 
-/// The line first, as with the other files.
-fn explain(error: &serde_json::Error) -> String {
-    let (line, column, text) = (error.line(), error.column(), error.to_string());
-    let place = format!(" at line {line} column {column}");
-    let text = text.strip_suffix(&place).unwrap_or(&text);
-    match error.classify() {
-        Category::Data => format!("line {line}: {}", shortened(text)),
-        _ => format!("line {line}: not JSON at column {column}: {}", shortened(text)),
-    }
-}
-
-/// A text without its middle, if it quotes too much for a log line.
-fn shortened(text: &str) -> String {
-    const HEAD: usize = 100;
-    const TAIL: usize = 200;
-    let starts = || text.char_indices().map(|(at, _)| at);
-    let head = starts().take_while(|at| *at <= HEAD).last().unwrap_or(0);
-    let tail = starts().find(|at| at + TAIL >= text.len()).unwrap_or(text.len());
-    if head < tail { format!("{}…{}", &text[..head], &text[tail..]) } else { text.to_owned() }
-}
-
-/// The object around it all.
-struct Document<'e>(&'e mut Entries);
-
-impl<'de> Visitor<'de> for Document<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("{\"revoked\":[…]}")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut source: A) -> Result<(), A::Error> {
-        let mut found = false;
-        while let Some(name) = source.next_key::<String>()? {
-            if name != "revoked" {
-                return Err(A::Error::custom(format_args!(
-                    "{name:?} is not known here: the file is {{\"revoked\":[…]}}"
-                )));
-            }
-            if found {
-                return Err(A::Error::custom("\"revoked\" stands there twice: put all entries into one"));
-            }
-            source.next_value_seed(List(self.0))?;
-            found = true;
-        }
-        if found { Ok(()) } else { Err(A::Error::custom("\"revoked\" is missing: the file is {\"revoked\":[…]}")) }
-    }
-}
-
-/// What `revoked` is.
-struct List<'e>(&'e mut Entries);
-
-impl<'de> DeserializeSeed<'de> for List<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for List<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of entries: \"revoked\":[…]")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut source: A) -> Result<(), A::Error> {
-        while source.next_element_seed(Entry(&mut *self.0))?.is_some() {}
-        Ok(())
-    }
-}
-
-/// One of them. Whatever is wrong with it is said before its end is passed, so that the line is one of its own.
-struct Entry<'e>(&'e mut Entries);
-
-impl<'de> DeserializeSeed<'de> for Entry<'_> {
+/// Takes one entry.
+impl<'de> DeserializeSeed<'de> for &mut Entries {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -131,7 +47,7 @@ impl<'de> DeserializeSeed<'de> for Entry<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Entry<'_> {
+impl<'de> Visitor<'de> for &mut Entries {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,7 +63,7 @@ impl<'de> Visitor<'de> for Entry<'_> {
                 return Err(A::Error::custom(format_args!("\"{name}\" stands twice in this entry: make two entries")));
             }
         }
-        self.0.add(texts).map_err(A::Error::custom)
+        self.add(texts).map_err(A::Error::custom)
     }
 }
 
@@ -283,10 +199,7 @@ mod tests {
     #[test]
     fn entries_are_counted_until_there_are_too_many() {
         let mut entries = Entries { count: MAX_ENTRIES - 1, ..Entries::default() };
-        let mut add = || {
-            let mut reader = serde_json::Deserializer::from_str(r#"[{"issuer":"a","jti":"b"}]"#);
-            reader.deserialize_seq(List(&mut entries)).map_err(|e| explain(&e))
-        };
+        let mut add = || json_list::read(br#"{"revoked":[{"issuer":"a","jti":"b"}]}"#, &FORM, &mut entries);
         assert_eq!(add(), Ok(()));
         assert_eq!(add(), Err("line 1: more than 1000000 entries: take out what has expired".to_owned()));
     }
