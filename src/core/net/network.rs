@@ -1,126 +1,191 @@
-//! Sets of networks, and the text files that list them.
+//! Sets of networks.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::address::{Cidr, host_bits_v4, host_bits_v6};
 
-/// Largest file read, in bytes.
-pub const MAX_FILE_BYTES: usize = 32 << 20;
+/// Bytes of an address in a set.
+pub(super) const V4_BYTES: usize = 4;
+/// As [`V4_BYTES`].
+pub(super) const V6_BYTES: usize = 16;
 
-/// Most networks in one file.
-pub const MAX_NETWORKS: usize = 1_000_000;
-
-/// Many networks, asked with one binary search: merged into disjoint ranges in ascending order.
-#[derive(Clone, Debug, Default)]
+/// Many networks, asked with one binary search: merged into disjoint ranges in ascending order. The ranges are bytes
+/// that are searched where they lie, in the memory of this process or in a file that many have mapped, so that a clone
+/// is another handle on the same ones.
+#[derive(Clone)]
 pub struct NetworkSet {
-    v4: Ranges<u32>,
-    v6: Ranges<u128>,
+    bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    /// Where in `bytes` the ranges begin, and how many there are of each family.
+    start: usize,
+    v4: usize,
+    v6: usize,
 }
 
 impl NetworkSet {
+    /// The ranges that [`write`] wrote, from `start` on.
+    pub(super) fn new(bytes: Arc<dyn AsRef<[u8]> + Send + Sync>, start: usize, v4: usize, v6: usize) -> Self {
+        Self { bytes, start, v4, v6 }
+    }
+
     /// Whether `address` lies in one of the networks. Does not allocate.
+    ///
+    /// # Panics
+    /// If the bytes have become fewer since the set was made: then nobody knows who is in it.
     pub fn contains(&self, address: IpAddr) -> bool {
         match address.to_canonical() {
-            IpAddr::V4(v4) => self.v4.contains(v4.to_bits()),
-            IpAddr::V6(v6) => self.v6.contains(v6.to_bits()),
+            IpAddr::V4(v4) => self.v4().contains(v4.to_bits(), u32::from_be_bytes),
+            IpAddr::V6(v6) => self.v6().contains(v6.to_bits(), u128::from_be_bytes),
         }
     }
 
     /// Number of ranges that are left after merging; at most the number of networks put in.
     pub const fn len(&self) -> usize {
-        self.v4.first.len() + self.v6.first.len()
+        self.v4 + self.v6
     }
 
     /// Whether the set holds no address at all.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Whether it holds all of IPv4.
+    pub fn holds_all_v4(&self) -> bool {
+        self.v4().is_everything()
+    }
+
+    /// Whether it holds all of IPv6.
+    pub fn holds_all_v6(&self) -> bool {
+        self.v6().is_everything()
+    }
+
+    pub(super) fn v4(&self) -> Ranges<'_, V4_BYTES> {
+        Ranges::at((*self.bytes).as_ref(), self.start, self.v4)
+    }
+
+    pub(super) fn v6(&self) -> Ranges<'_, V6_BYTES> {
+        Ranges::at((*self.bytes).as_ref(), self.start + range_bytes(self.v4, 0), self.v6)
+    }
+}
+
+impl Default for NetworkSet {
+    fn default() -> Self {
+        std::iter::empty().collect()
+    }
 }
 
 impl FromIterator<Cidr> for NetworkSet {
     fn from_iter<I: IntoIterator<Item = Cidr>>(networks: I) -> Self {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for cidr in networks {
-            match cidr.network() {
-                IpAddr::V4(first) => {
-                    let first = first.to_bits();
-                    v4.push((first, first | host_bits_v4(cidr.prefix())));
-                }
-                IpAddr::V6(first) => {
-                    let first = first.to_bits();
-                    v6.push((first, first | host_bits_v6(cidr.prefix())));
-                }
+        let Written { ranges, v4, v6, .. } = write(networks);
+        Self::new(Arc::new(ranges), 0, v4, v6)
+    }
+}
+
+/// Two sets are equal if they hold the same addresses.
+impl PartialEq for NetworkSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.v4() == other.v4() && self.v6() == other.v6()
+    }
+}
+
+impl Eq for NetworkSet {}
+
+/// Not the ranges, of which there may be a million.
+impl fmt::Debug for NetworkSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NetworkSet({} ranges of IPv4, {} of IPv6)", self.v4, self.v6)
+    }
+}
+
+/// Networks, written as a set holds them.
+pub(super) struct Written {
+    /// The first addresses of the ranges of IPv4, their last ones, the same of IPv6.
+    pub(super) ranges: Vec<u8>,
+    pub(super) v4: usize,
+    pub(super) v6: usize,
+    /// How many different networks there were.
+    pub(super) networks: usize,
+}
+
+/// Writes networks, which may be in any order.
+pub(super) fn write(networks: impl IntoIterator<Item = Cidr>) -> Written {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for cidr in networks {
+        match cidr.network() {
+            IpAddr::V4(first) => {
+                let first = first.to_bits();
+                v4.push((first, first | host_bits_v4(cidr.prefix())));
+            }
+            IpAddr::V6(first) => {
+                let first = first.to_bits();
+                v6.push((first, first | host_bits_v6(cidr.prefix())));
             }
         }
-        Self { v4: Ranges::merged(v4, |last| last.checked_add(1)), v6: Ranges::merged(v6, |last| last.checked_add(1)) }
     }
+    let networks = sort(&mut v4) + sort(&mut v6);
+    merge(&mut v4, |last| last.checked_add(1));
+    merge(&mut v6, |last| last.checked_add(1));
+    let mut ranges = Vec::with_capacity(range_bytes(v4.len(), v6.len()));
+    ranges.extend(v4.iter().flat_map(|(first, _)| first.to_be_bytes()));
+    ranges.extend(v4.iter().flat_map(|(_, last)| last.to_be_bytes()));
+    ranges.extend(v6.iter().flat_map(|(first, _)| first.to_be_bytes()));
+    ranges.extend(v6.iter().flat_map(|(_, last)| last.to_be_bytes()));
+    Written { ranges, v4: v4.len(), v6: v6.len(), networks }
 }
 
-/// Reads a list of networks: one a line, `#` begins a comment, blanks around are ignored, lines end
-/// with LF or CRLF. A UTF-8 byte order mark at the beginning is skipped: some editors write one, and it
-/// says nothing.
-///
-/// # Errors
-/// The first line that is not a network, with its number and the reason; a file without any network;
-/// one above [`MAX_FILE_BYTES`] or [`MAX_NETWORKS`]. The error is a sentence for an administrator.
-pub fn parse_file(bytes: &[u8]) -> Result<Vec<Cidr>, String> {
-    if bytes.len() > MAX_FILE_BYTES {
-        return Err(format!(
-            "{} bytes are more than the {MAX_FILE_BYTES} that a list of networks may have",
-            bytes.len()
-        ));
-    }
-    let mut networks = Vec::new();
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    for (line, number) in text.split(|b| *b == b'\n').zip(1..) {
-        let Some(network) = parse_line(line).map_err(|reason| format!("line {number}: {reason}"))? else { continue };
-        if networks.len() == MAX_NETWORKS {
-            return Err(format!("line {number}: more than {MAX_NETWORKS} networks"));
+/// Bytes of so many ranges.
+pub(super) const fn range_bytes(v4: usize, v6: usize) -> usize {
+    2 * (v4 * V4_BYTES + v6 * V6_BYTES)
+}
+
+/// Sorts, and tells how many different ones there are.
+fn sort<T: Ord>(ranges: &mut Vec<(T, T)>) -> usize {
+    ranges.sort_unstable();
+    ranges.dedup();
+    ranges.len()
+}
+
+/// Joins what overlaps or adjoins of sorted ranges. `after` is the address behind one, if any.
+fn merge<T: Copy + Ord>(ranges: &mut Vec<(T, T)>, after: impl Fn(T) -> Option<T>) {
+    ranges.dedup_by(|next, kept| {
+        let joined = after(kept.1).is_none_or(|free| next.0 <= free);
+        if joined {
+            kept.1 = kept.1.max(next.1);
         }
-        networks.push(network);
-    }
-    if networks.is_empty() { Err("the list holds no network".to_owned()) } else { Ok(networks) }
+        joined
+    });
 }
 
-/// The network on a line, if there is one.
-fn parse_line(line: &[u8]) -> Result<Option<Cidr>, String> {
-    let entry = line.split(|b| *b == b'#').next().unwrap_or_default().trim_ascii();
-    if entry.is_empty() {
-        return Ok(None);
-    }
-    let entry = str::from_utf8(entry).map_err(|_| "not text in UTF-8".to_owned())?;
-    if entry.contains([' ', '\t']) {
-        return Err("more than one word: write one network a line, and a comment after #".to_owned());
-    }
-    entry.parse().map(Some)
+/// Disjoint ranges in ascending order; `first[i]..=last[i]` is one. Kept apart, because the search looks at the firsts
+/// only. Addresses are in network order, in which their bytes compare as they do.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Ranges<'b, const BYTES: usize> {
+    first: &'b [[u8; BYTES]],
+    last: &'b [[u8; BYTES]],
 }
 
-/// Disjoint ranges in ascending order; `first[i]..=last[i]` is one. Kept apart, because the search
-/// looks at the firsts only.
-#[derive(Clone, Debug, Default)]
-struct Ranges<T> {
-    first: Box<[T]>,
-    last: Box<[T]>,
-}
-
-impl<T: Copy + Ord> Ranges<T> {
-    /// Sorts, and joins what overlaps or adjoins. `after` is the address behind one, if any.
-    fn merged(mut ranges: Vec<(T, T)>, after: impl Fn(T) -> Option<T>) -> Self {
-        ranges.sort_unstable();
-        ranges.dedup_by(|next, kept| {
-            let joined = after(kept.1).is_none_or(|free| next.0 <= free);
-            if joined {
-                kept.1 = kept.1.max(next.1);
-            }
-            joined
-        });
-        let (first, last): (Vec<_>, Vec<_>) = ranges.into_iter().unzip();
-        Self { first: first.into(), last: last.into() }
+impl<'b, const BYTES: usize> Ranges<'b, BYTES> {
+    fn at(bytes: &'b [u8], start: usize, count: usize) -> Self {
+        let (addresses, _) = bytes[start..start + 2 * count * BYTES].as_chunks();
+        let (first, last) = addresses.split_at(count);
+        Self { first, last }
     }
 
-    fn contains(&self, address: T) -> bool {
-        let begun = self.first.partition_point(|first| *first <= address);
-        begun > 0 && address <= self.last[begun - 1]
+    /// Compares numbers: the search takes fewer branches than with bytes.
+    fn contains<T: Copy + Ord>(self, address: T, number: impl Fn([u8; BYTES]) -> T) -> bool {
+        let begun = self.first.partition_point(|first| number(*first) <= address);
+        begun > 0 && address <= number(self.last[begun - 1])
+    }
+
+    fn is_everything(self) -> bool {
+        self.first == [[0; BYTES]] && self.last == [[u8::MAX; BYTES]]
+    }
+
+    /// Whether they are what they should be.
+    pub(super) fn are_in_order(self) -> bool {
+        self.first.iter().zip(self.last).all(|(first, last)| first <= last)
+            && self.last.iter().zip(self.first.iter().skip(1)).all(|(last, next)| last < next)
     }
 }
 
@@ -182,48 +247,17 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_read_line_by_line() {
-        let list = b"\xef\xbb\xbf# office\r\n10.0.0.0/8\r\n\n\t 192.0.2.1 # caf\xe9, not UTF-8\n2001:db8::/32#x\n::ffff:198.51.100.0/120";
-        let networks: Vec<_> = parse_file(list).unwrap().iter().map(Cidr::to_string).collect();
-        assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32", "198.51.100.0/24"]);
-        assert_eq!(parse_file(b"10.0.0.0/8").unwrap().len(), 1, "a final line break may be missing");
-    }
-
-    #[test]
-    fn an_error_names_line_and_reason() {
-        for (list, line, reason) in [
-            (&b"10.0.0.0/8\n10.1.2.3/8\n"[..], "line 2: ", "write 10.0.0.0/8 or 10.1.2.3"),
-            (b"\n\n10.0.0.0/33", "line 3: ", "prefix length"),
-            (b"10.0.0.0/8\r10.0.0.0/8", "line 1: ", "prefix length"),
-            (b"10.0.0.0 /8", "line 1: ", "one network a line"),
-            (b"10.0.0.0/8 11.0.0.0/8", "line 1: ", "one network a line"),
-            (b"10.0.0.0/8,11.0.0.0/8", "line 1: ", "prefix length"),
-            (b"10.0.0.0/8;", "line 1: ", "prefix length"),
-            (b"10.0.0.0/8\n\xef\xbb\xbf10.0.0.0/8", "line 2: ", "not an address"),
-            (b"\xff\xfe1\x000\x00", "line 1: ", "UTF-8"),
-            (b"<html>", "line 1: ", "not an address"),
+    fn all_of_a_family_is_told_however_it_is_written() {
+        for (networks, v4, v6) in [
+            (&["0.0.0.0/0"][..], true, false),
+            (&["::/0"], false, true),
+            (&["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"], true, true),
+            (&["0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/2"], true, false),
+            (&["0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3"], false, false),
+            (&[], false, false),
         ] {
-            let error = parse_file(list).expect_err(&String::from_utf8_lossy(list));
-            assert!(error.starts_with(line) && error.contains(reason), "{error}");
+            let set = set(networks);
+            assert_eq!((set.holds_all_v4(), set.holds_all_v6()), (v4, v6), "{networks:?}");
         }
-    }
-
-    #[test]
-    fn a_list_without_network_is_an_error() {
-        for list in [&b""[..], b"\n", b"\r\n\r\n", b"# nothing\n", b"\xef\xbb\xbf", b" \t"] {
-            assert_eq!(parse_file(list), Err("the list holds no network".to_owned()));
-        }
-    }
-
-    #[test]
-    fn a_list_is_bounded() {
-        let longer = "::\n".repeat(MAX_NETWORKS + 1);
-        assert_eq!(parse_file(longer.as_bytes()), Err("line 1000001: more than 1000000 networks".to_owned()));
-
-        let mut padded = vec![b'\n'; MAX_FILE_BYTES];
-        padded[..2].copy_from_slice(b"::");
-        assert_eq!(parse_file(&padded).map(|n| n.len()), Ok(1));
-        padded.push(b'\n');
-        assert!(parse_file(&padded).unwrap_err().contains("bytes"));
     }
 }
