@@ -50,6 +50,7 @@ const DIRECTORY: &str = "JG2102";
 const PART: &str = "JG2103";
 const CACHE: &str = "JG2104";
 const REMOTE_IP: &str = "JG2105";
+const PATTERN: &str = "JG2108";
 
 #[test]
 fn an_empty_configuration_is_right() {
@@ -409,11 +410,12 @@ fn a_gate_in_a_directory_is_right_where_the_proxy_is_gated_too() {
         (gated("Proxy", "*"), false),
         ("JwtGate on".to_owned(), false),
         ("<Location /app>\nJwtGate off\n</Location>".to_owned(), false),
-        (gated("Location", "/app/inner"), true),
         (gated("Location", "/other"), true),
     ] {
         expect(&format!("\n{directory}\n{pass}\n{text}"), if expected { &[(DIRECTORY, 2)] } else { &[] });
     }
+    let inner = gated("Location", "/app/inner");
+    expect(&format!("\n{directory}\n{pass}\n{inner}"), &[(DIRECTORY, 2), (PART, 6)]);
     expect(
         "
         <Directory /srv>
@@ -458,28 +460,29 @@ fn a_proxy_is_inherited_and_rewriting_only_on_demand() {
 }
 
 #[test]
-fn a_gate_on_a_part_of_a_site_whose_paths_are_forwarded_as_written() {
-    let canonical = "ProxyPass / http://127.0.0.1:8000/";
-    for (text, expected) in [
-        ("ProxyPass / http://127.0.0.1:8000/ nocanon".to_owned(), true),
-        ("ProxyPass / http://127.0.0.1:8000/ retry=0 NoCanon".to_owned(), true),
-        ("ProxyPass / http://127.0.0.1:8000/ mapping=encoded".to_owned(), true),
-        ("ProxyPassMatch ^/ http://127.0.0.1:8000/ nocanon".to_owned(), true),
-        (format!("AllowEncodedSlashes NoDecode\n{canonical}"), true),
-        (format!("MergeSlashes Off\n{canonical}"), true),
-        (canonical.to_owned(), false),
-        ("ProxyPass /nocanon http://127.0.0.1:8000/ mapping=servlet".to_owned(), false),
-        ("ProxyPass / ! nocanon".to_owned(), false),
-        (format!("AllowEncodedSlashes On\n{canonical}"), false),
-        (format!("AllowEncodedSlashes NoDecode\nAllowEncodedSlashes Off\n{canonical}"), false),
-        (format!("MergeSlashes On\n{canonical}"), false),
-        ("MergeSlashes Off".to_owned(), false),
+fn a_gate_on_a_part_of_what_is_forwarded() {
+    for (forwarding, expected) in [
+        ("ProxyPass / http://127.0.0.1:8000/", true),
+        ("ProxyPass / http://127.0.0.1:8000/ nocanon", true),
+        ("ProxyPass / http://127.0.0.1:8000/ mapping=servlet", true),
+        ("ProxyPass / balancer://pool/", true),
+        ("ProxyPassMatch ^/(.*) http://127.0.0.1:8000/$1", true),
+        ("ProxyPassMatch ^/(x|y)$ http://127.0.0.1:8000/$1", true),
+        ("RewriteRule ^/(.*) http://127.0.0.1:8000/$1 [P]", true),
+        ("<Location />\nProxyPass http://127.0.0.1:8000/\n</Location>", true),
+        ("<LocationMatch ^/>\nProxyPassMatch http://127.0.0.1:8000/\n</LocationMatch>", true),
+        ("<Location />\nSetHandler proxy:http://127.0.0.1:8000/\n</Location>", true),
+        ("<Location />\nRewriteRule ^ http://127.0.0.1:8000/ [P]\n</Location>", true),
+        ("<Directory /srv>\nRewriteRule ^ http://127.0.0.1:8000/ [P]\n</Directory>", true),
+        ("ProxyPass / !", false),
+        ("RewriteRule ^/(.*) /x/$1 [PT]", false),
+        ("SetHandler server-status", false),
+        ("MergeSlashes Off", false),
     ] {
         for section in ["Location", "LocationMatch"] {
-            let with = |gates: &str| format!("\n<{section} /x>\nJwtGate on\n</{section}>\n{text}\n{gates}");
+            let with = |gates: &str| format!("\n<{section} /x>\nJwtGate on\n</{section}>\n{forwarding}\n{gates}");
             expect(&with(""), if expected { &[(PART, 2)] } else { &[] });
             expect(&with("<Location />\nJwtGate off\n</Location>"), if expected { &[(PART, 2)] } else { &[] });
-            expect(&with("JwtGate on"), &[]);
             expect(&with("<Location />\nJwtGate dry-run\n</Location>"), &[]);
             expect(&with("<Proxy *>\nJwtGate on\n</Proxy>"), &[]);
         }
@@ -487,54 +490,109 @@ fn a_gate_on_a_part_of_a_site_whose_paths_are_forwarded_as_written() {
 }
 
 #[test]
-fn the_proxy_in_the_gated_section_counts() {
-    expect(
-        "
-        <Location /x>
-            JwtGate on
-            ProxyPass http://127.0.0.1:8000/ nocanon
-        </Location>",
-        &[(PART, 2)],
-    );
-    expect(
-        "
-        <Location />
-            JwtGate on
-            ProxyPass http://127.0.0.1:8000/ nocanon
-        </Location>
-        <Location /public>
-            JwtGate off
-        </Location>",
-        &[],
-    );
+fn a_gate_on_all_that_is_forwarded() {
+    let gate = "<Location /x>\nJwtGate on\n</Location>";
+    for forwarding in [
+        "ProxyPass /x http://127.0.0.1:8000/",
+        "ProxyPass /x/ http://127.0.0.1:8000/ nocanon",
+        "ProxyPass /x/y http://127.0.0.1:8000/",
+        "ProxyPassMatch ^/x/(.*) http://127.0.0.1:8000/$1",
+        "RewriteRule ^/x/(.*) http://127.0.0.1:8000/$1 [P]",
+        "<Location /x>\nProxyPass http://127.0.0.1:8000/\n</Location>",
+        "<Location /x/y>\nSetHandler proxy:http://127.0.0.1:8000/\n</Location>",
+    ] {
+        expect(&format!("\n{gate}\n{forwarding}"), &[]);
+    }
+    // These may forward what is spelt otherwise.
+    for forwarding in [
+        "ProxyPassMatch ^/x http://127.0.0.1:8000/$1",
+        "ProxyPassMatch (?i)^/x/(.*) http://127.0.0.1:8000/$1",
+        "RewriteRule ^/x/(.*) http://127.0.0.1:8000/$1 [P,NC]",
+        "RewriteRule /x/(.*) http://127.0.0.1:8000/$1 [nocase,proxy]",
+    ] {
+        expect(&format!("\n{gate}\n{forwarding}"), &[(PART, 2)]);
+    }
+    expect("\n<LocationMatch ^/x>\nJwtGate on\nProxyPass http://127.0.0.1:8000/\n</LocationMatch>", &[]);
+    expect("\nJwtGate on\nProxyPass / http://127.0.0.1:8000/\n<Location /x>\nJwtGate on\n</Location>", &[]);
+}
+
+#[test]
+fn a_gate_on_one_application_of_several() {
+    let gate = "<Location /x>\nJwtGate on\n</Location>";
+    for (forwarding, expected) in [
+        ("ProxyPass /x http://127.0.0.1:1/\nProxyPass /y http://127.0.0.1:1/", false),
+        ("ProxyPass /x http://127.0.0.1:1/\nProxyPass / http://127.0.0.1:2/", false),
+        ("ProxyPass / http://127.0.0.1:2/\n<Location /x>\nProxyPass http://127.0.0.1:1/\n</Location>", false),
+        ("ProxyPass /x http://127.0.0.1:1/x\nProxyPass / http://127.0.0.1:1/", true),
+        ("ProxyPass /x http://App:1/x\nProxyPass / http://app:1", true),
+        ("ProxyPass /xy http://127.0.0.1:1/\nProxyPass / http://127.0.0.1:2/", true),
+    ] {
+        expect(&format!("\n{gate}\n{forwarding}"), if expected { &[(PART, 2)] } else { &[] });
+    }
+}
+
+#[test]
+fn a_token_for_a_part_of_what_is_forwarded() {
+    let site = |outside: &str, inside: &str| {
+        format!(
+            "\nProxyPass / http://127.0.0.1:1/\n<Location />\nJwtGate on\n{outside}\n</Location>\n\
+             <Location /x>\n{inside}\n</Location>"
+        )
+    };
+    expect(&site("JwtGateToken none", "JwtGateToken required"), &[(PART, 7)]);
+    expect(&site("JwtGateToken optional", "JwtGate on\nJwtGateToken required"), &[(PART, 8)]);
+    expect(&site("JwtGateToken required", "JwtGateToken required"), &[]);
+    expect(&site("", "JwtGateToken none"), &[]);
+    expect(&site("<If \"true\">\nJwtGate off\n</If>", "JwtGateToken none"), &[]);
 }
 
 #[test]
 fn each_server_is_judged_by_what_is_in_force_there() {
     expect(
         "
-        MergeSlashes Off
+        ProxyPass / http://127.0.0.1:8000/
         <VirtualHost *:80>
-            ProxyPass / http://127.0.0.1:8000/
             <Location /x>
                 JwtGate on
             </Location>
         </VirtualHost>
         <VirtualHost *:81>
-            MergeSlashes On
-            ProxyPass / http://127.0.0.1:8000/
-            <Location /x>
-                JwtGate on
-            </Location>
-        </VirtualHost>
-        <VirtualHost *:82>
+            ProxyPass / !
             JwtGate on
-            ProxyPass / http://127.0.0.1:8000/
             <Location /x>
                 JwtGate on
             </Location>
         </VirtualHost>",
-        &[(PART, 5)],
+        &[(PART, 4)],
+    );
+}
+
+#[test]
+fn exceptions_by_pattern() {
+    let site = |exception: &str| {
+        format!("\nProxyPass / http://127.0.0.1:1/\n<Location />\nJwtGate on\n</Location>\n{exception}")
+    };
+    for (exception, expected) in [
+        ("<LocationMatch \"\\.css$\">\nJwtGate off\n</LocationMatch>", true),
+        ("<LocationMatch \"\\.css$\">\nJwtGateToken none\n</LocationMatch>", true),
+        ("<LocationMatch \"\\.css$\">\nJwtGateToken optional\n</LocationMatch>", true),
+        ("<Location ~ \"/public/\">\nJwtGate off\n</Location>", true),
+        ("<Location \"/*/public\">\nJwtGate off\n</Location>", true),
+        ("<LocationMatch \"\\.css$\">\nJwtGateToken required\n</LocationMatch>", false),
+        ("<LocationMatch \"\\.css$\">\nJwtGate on\n</LocationMatch>", false),
+        ("<LocationMatch \"^/health$\">\nJwtGate off\n</LocationMatch>", false),
+        ("<LocationMatch \"^/(docs|static)/\">\nJwtGate off\n</LocationMatch>", false),
+        ("<Location ~ \"^/health$\">\nJwtGate off\n</Location>", false),
+        ("<Location \"/static*\">\nJwtGate off\n</Location>", false),
+        ("<Location \"/public\">\nJwtGate off\n</Location>", false),
+    ] {
+        expect(&site(exception), if expected { &[(PATTERN, 6)] } else { &[] });
+        expect(&site(exception).replace("ProxyPass", "#"), &[]);
+    }
+    // A pattern that is gated by itself is no exception.
+    expect(
+        "\nProxyPass /y http://127.0.0.1:1/\n<LocationMatch x>\nJwtGate on\nJwtGateToken none\n</LocationMatch>",
+        &[(PART, 3)],
     );
 }
 
@@ -635,7 +693,7 @@ fn findings_say_where_why_and_what_to_do() {
     let expected = [
         (Severity::Error, SATISFY, 6, "(site.conf:5)", "write JwtGate off"),
         (Severity::Warning, DIRECTORY, 9, "ProxyPass (site.conf:2)", "into <Location>"),
-        (Severity::Warning, PART, 5, "nocanon (site.conf:2)", "<Location \"/\">"),
+        (Severity::Warning, PART, 5, "ProxyPass (site.conf:2)", "<Location \"/\">"),
         (Severity::Error, CACHE, 3, "(site.conf:5)", "CacheQuickHandler off"),
         (Severity::Warning, REMOTE_IP, 1, "RemoteIPTrustedProxy", "name a trusted proxy"),
     ];
@@ -718,4 +776,149 @@ fn claims_are_not_there_before_the_token_is_looked_at() {
     ] {
         expect(&format!("\n{fine}{gate}"), &[]);
     }
+}
+
+#[test]
+fn users_are_named_of_one_issuer() {
+    const USERS: &str = "JG2109";
+    let site = |issuers: &str, section: &str| format!("\n{issuers}\nJwtGate on\n<Location /x>\n{section}\n</Location>");
+    let (one, two) =
+        ("JwtGateIssuer a https://a.example", "JwtGateIssuer a https://a.example\nJwtGateIssuer b https://b.example");
+    for section in
+        ["Require user alice", "Require not user alice", "Require group operators", "Require NOT DBM-group operators"]
+    {
+        expect(&site(two, section), &[(USERS, 5)]);
+    }
+    for (issuers, section) in [
+        (one, "Require user alice"),
+        (two, "Require valid-user"),
+        (two, "Require jwt-group user"),
+        (two, "JwtGate off\nRequire user alice"),
+        (two, "JwtGateIssuers a\nRequire user alice"),
+        (two, "AuthType Basic\nRequire user alice"),
+    ] {
+        expect(&site(issuers, section), &[]);
+    }
+    expect(&site(two, "JwtGateIssuers a b\nRequire user alice"), &[(USERS, 6)]);
+}
+
+#[test]
+fn plans_that_are_required_are_defined() {
+    const PLANS: &str = "JG2212";
+    let site = |before: &str, line: &str| format!("\n{before}\nJwtGate on\n<Location /x>\n{line}\n</Location>");
+    for line in ["Require jwt-plan silver", "Require not JWT-PLAN gold silver", "Require jwt-plan \"silver\" Gold"] {
+        expect(&site("JwtGatePlan gold", line), &[(PLANS, 4)]);
+    }
+    let nested = "\nJwtGate on\n<Location /x>\n<RequireAll>\nRequire jwt-plan silver\n</RequireAll>\n</Location>";
+    expect(nested, &[(PLANS, 4)]);
+    for (before, line) in [
+        ("JwtGatePlan gold rate=1/s", "Require jwt-plan gold"),
+        ("JwtGatePlan gold", "Require not jwt-plan gold"),
+        ("JwtGatePlan gold", "Require jwt-scope silver"),
+        ("JwtGatePlan gold", "Require jwt-plan ${PLAN}"),
+        ("JwtGatePlan ${PLAN}", "Require jwt-plan silver"),
+    ] {
+        expect(&site(before, line), &[]);
+    }
+    let found = findings(&site("JwtGatePlan gold", "Require jwt-plan silver gold bronze"));
+    assert!(found[0].text.contains("no JwtGatePlan defines silver, bronze,"), "{}", found[0].text);
+    // A virtual host has those of the main server and its own.
+    let host = |inside: &str| format!("\nJwtGatePlan gold\n<VirtualHost *>\nJwtGate on\n{inside}\n</VirtualHost>");
+    expect(&host("JwtGatePlan silver\nRequire jwt-plan gold silver"), &[]);
+    let other = "\n<VirtualHost *>\nJwtGatePlan silver\n</VirtualHost>";
+    expect(&(host("Require jwt-plan silver") + other), &[(PLANS, 4)]);
+}
+
+/// The subject of a token may be the id of a key.
+#[test]
+fn users_are_named_of_tokens_or_of_api_keys() {
+    let site = |credentials: &str| {
+        format!(
+            "\nJwtGateIssuer a https://a.example\nJwtGate on\nJwtGateCredentials {credentials}\n<Location /x>\nRequire user \
+             alice\n</Location>"
+        )
+    };
+    for mixed in ["bearer api-key:X-Key", "API-Key:X-Key cookie:t", "api-key:X-A header:X-B api-key:X-C"] {
+        expect(&site(mixed), &[("JG2109", 5)]);
+    }
+    for one in ["bearer", "bearer cookie:t", "api-key:X-Key", "api-key:X-A api-key:X-B", "bearer+api-key:X-Key"] {
+        expect(&site(one), &[]);
+    }
+    expect(&site("bearer api-key:X-Key\n<Location />\nJwtGateCredentials bearer\n</Location>"), &[]);
+}
+
+#[test]
+fn a_gate_on_one_application_is_none_on_another() {
+    let on = |section: &str, name: &str| format!("<{section}>\nJwtGate on\n</{name}>");
+    let part = |proxy: &str| {
+        let proxy = on(proxy, "Proxy");
+        format!("\nProxyPass / http://127.0.0.1:8000/\n{}\n{proxy}", on("Location /admin", "Location"))
+    };
+    let directory =
+        |proxy: &str| format!("\nProxyPass / http://App:80/\n{}\n{proxy}", on("Directory /srv", "Directory"));
+    for covering in ["*", "http://127.0.0.1:8000", "\"http://127.0.0.1:8000/*\"", "HTTP://127.0.0.1:8000/", "http*"] {
+        expect(&part(&format!("Proxy {covering}")), &[]);
+    }
+    for other in ["http://127.0.0.1:80", "http://127.0.0.1:9000/*", "http://127.0.0.1:8000/admin"] {
+        expect(&part(&format!("Proxy {other}")), &[(PART, 3)]);
+    }
+    expect(&part("Proxy ~ ^http://127"), &[]);
+    expect(&directory(&on("Proxy http://app:80/*", "Proxy")), &[]);
+    expect(&directory(&on("ProxyMatch ^http://other", "ProxyMatch")), &[]);
+    expect(&directory(&on("Proxy http://other/*", "Proxy")), &[(DIRECTORY, 3)]);
+}
+
+#[test]
+fn a_part_is_told_of_and_warned_about_where_paths_stay_as_the_client_wrote_them() {
+    let severity = |more: &str, option: &str| {
+        let text =
+            format!("{more}\nProxyPass / http://127.0.0.1:8000/ {option}\n<Location /x>\nJwtGate on\n</Location>");
+        let [finding] = audit(&tree(&text)).try_into().unwrap();
+        assert_eq!(finding.id, PART);
+        finding.severity
+    };
+    assert_eq!(severity("", ""), Severity::Notice);
+    assert_eq!(severity("AllowEncodedSlashes On\nMergeSlashes On", "keepalive=On"), Severity::Notice);
+    for (more, option) in
+        [("", "nocanon"), ("", "mapping=encoded"), ("AllowEncodedSlashes NoDecode", ""), ("MergeSlashes Off", "")]
+    {
+        assert_eq!(severity(more, option), Severity::Warning, "{more} {option}");
+    }
+}
+
+const INSIGHT: &str = "JG2110";
+
+#[test]
+fn what_only_administrators_should_see_is_not_for_everybody() {
+    // Lines are counted from the first one.
+    let check = |text: &str, expected: &[(&str, u32)]| expect(&format!("\n{text}"), expected);
+    let page = |inside: &str| format!("<Location /m>\nSetHandler jwt-gate-metrics\n{inside}\n</Location>");
+    check(&page(""), &[(INSIGHT, 2)]);
+    check(&page("Require all granted"), &[(INSIGHT, 2)]);
+    check(&page("JwtGate off"), &[(INSIGHT, 2)]);
+    check("SetHandler JWT-GATE-STATUS", &[(INSIGHT, 1)]);
+    for closed in [
+        "Require local",
+        "require ip 10.0.0.0/8",
+        "<RequireAny>\nRequire all granted\nRequire local\n</RequireAny>",
+        "Require all denied",
+        "JwtGate on",
+    ] {
+        check(&page(closed), &[]);
+    }
+    // The gate lets everybody in who has no token.
+    check(&page("JwtGate on\nJwtGateToken optional"), &[(INSIGHT, 2)]);
+    let around = |outside: &str, inside: &str| format!("<Location />\n{outside}\n</Location>\n{}", page(inside));
+    check(&around("Require local", ""), &[]);
+    check(&around("JwtGate on", ""), &[]);
+    // An inner line takes the place of the outer ones.
+    check(&around("Require local", "Require all granted"), &[(INSIGHT, 5)]);
+    check(&around("Require all granted", "Require local"), &[]);
+    check(&around("JwtGate on", "JwtGate off"), &[(INSIGHT, 5)]);
+    // What is said of files is not said of this.
+    check(&format!("<Directory />\nRequire all denied\n</Directory>\n{}", page("")), &[(INSIGHT, 5)]);
+    check(&format!("Require local\n<VirtualHost *:80>\n{}\n</VirtualHost>", page("")), &[]);
+    check(&format!("<VirtualHost *:80>\n{}\n</VirtualHost>\nRequire local", page("")), &[]);
+    check("<Location /m>\nSetHandler server-status\n</Location>", &[]);
+    check("<Location /m>\nSetHandler jwt-gate-usage\n</Location>", &[]);
 }

@@ -4,6 +4,7 @@
 //! together with what it inherits, and merges sections in httpd's order: `<Directory>`, `<Files>`,
 //! `<Location>`, `<If>`. What cannot be seen here is refused when a request meets it.
 
+mod pattern;
 mod server;
 mod statement;
 
@@ -33,6 +34,8 @@ pub enum Severity {
     Error,
     /// The server starts, with a line in its error log.
     Warning,
+    /// Likewise; right for most applications.
+    Notice,
 }
 
 /// One way around the gate.

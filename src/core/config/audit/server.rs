@@ -1,6 +1,6 @@
 //! One server of the configuration, and the questions that the audit asks of it.
 
-use super::statement::{Fact, Region, Section, Statement, Switch, covers, location};
+use super::statement::{Fact, Forwarder, Region, Section, Statement, Switch, covers, is_below, location};
 use super::{Finding, Severity};
 
 /// One server: the main one (`own` empty), or a virtual host, which inherits from it.
@@ -13,16 +13,20 @@ pub(super) struct Server<'a> {
 impl<'a> Server<'a> {
     /// All findings of this server.
     pub(super) fn findings(self) -> Vec<Finding> {
+        let mut findings = self.open_insights();
         if self.gates().next().is_none() {
-            return Vec::new();
+            return findings;
         }
-        let mut findings = self.satisfy_any();
+        findings.extend(self.satisfy_any());
         findings.extend(self.gate_in_directory());
         findings.extend(self.gate_on_part());
+        findings.extend(self.exceptions_by_pattern());
         findings.extend(self.cache_before_gate());
         findings.extend(self.client_from_header());
         findings.extend(self.trailers_as_headers());
         findings.extend(self.claims_before_token());
+        findings.extend(self.users_of_several_issuers());
+        findings.extend(self.plans_of_nobody());
         findings
     }
 
@@ -49,17 +53,12 @@ impl<'a> Server<'a> {
     /// mod_proxy takes a request before httpd looks at directories.
     fn gate_in_directory(self) -> Vec<Finding> {
         let mut gates = self.gates().filter(|s| s.is_in(Region::is_directory)).peekable();
-        if gates.peek().is_none() || self.gates().any(|s| s.is_in(Region::is_proxy)) {
+        if gates.peek().is_none() {
             return Vec::new();
         }
-        let ungated = self.forwarding().find(|s| {
-            let gate = match &s.fact {
-                _ if !s.place.is_empty() => self.in_force(&s.place, Switch::Gate),
-                Fact::ProxyPass { path: Some(path), .. } => self.in_force(&location(path), Switch::Gate),
-                _ => self.in_force(&location("/"), Switch::Gate),
-            };
-            gate.is_none()
-        });
+        let before = |s: &&Statement<'_>| !matches!(s.fact, Fact::Forward { by: Forwarder::Section, .. });
+        let is_ungated = |s: &&Statement<'a>| !self.is_gated_as_proxied(s) && self.said_for(s, Switch::Gate).is_none();
+        let ungated = self.forwarding().filter(before).find(is_ungated);
         let Some(forwarding) = ungated else { return Vec::new() };
         gates
             .map(|gate| {
@@ -73,26 +72,74 @@ impl<'a> Server<'a> {
             .collect()
     }
 
-    /// A gate sees the path as httpd understands it, the application as the client wrote it.
+    /// A gate sees the path as httpd understands it; many applications find the same in other spellings.
     fn gate_on_part(self) -> Option<Finding> {
-        self.forwarding().next()?;
-        let as_written = self
-            .forwarding()
-            .find(|s| matches!(s.fact, Fact::ProxyPass { as_written: true, .. }))
-            .or_else(|| self.turned_on(&[], Switch::EncodedSlashesKept))
-            .or_else(|| self.turned_on(&[], Switch::RepeatedSlashesKept))?;
-        if self.turned_on(&location("/"), Switch::Gate).is_some() || self.gates().any(|s| s.is_in(Region::is_proxy)) {
-            return None;
-        }
-        let gate = self.gates().find(|s| s.is_in(Region::is_location))?;
+        let past = |gate: &Statement<'a>, demand: Switch| {
+            let is_met = |s: &Statement<'a>, demand| self.said_for(s, demand).map(|(_, on)| on);
+            let is_gated = |s: &Statement<'a>| {
+                is_met(s, Switch::Gate) == Some(true) && (demand == Switch::Gate || is_met(s, demand) != Some(false))
+            };
+            self.forwarding().find(|s| !self.is_gated_as_proxied(s) && !is_gated(s) && self.leads_past(s, gate))
+        };
+        let (gate, forwarding) = self.statements().find_map(|gate| match gate.fact {
+            Fact::Switch(demand @ (Switch::Gate | Switch::TokenRequired), true)
+                if gate.is_in(Region::is_location) && !gate.is_in(Region::is_if) =>
+            {
+                let is_on = demand == Switch::Gate || self.turned_on(&gate.place, Switch::Gate).is_some();
+                Some((gate, past(gate, demand).filter(|_| is_on)?))
+            }
+            _ => None,
+        })?;
         let text = format!(
-            "JwtGate covers a part of the site, and with {} {} ({}) an odd spelling of a path reaches the application \
-             unchecked: write JwtGate on into <Location \"/\"> and JwtGate off into the exceptions",
-            as_written.node.name,
-            as_written.node.args,
-            as_written.position()
+            "{} covers a part of what {} ({}) forwards, and an application may find that part under other names, \
+             such as /ADMIN or /admin;x for /admin, which are not covered: write JwtGate on into <Location \"/\"> and \
+             JwtGate off into the exceptions",
+            gate.node.name,
+            forwarding.node.name,
+            forwarding.position()
         );
-        Some(gate.finding(Severity::Warning, "JG2103", text))
+        let is_odd = |s: &Statement<'a>| matches!(s.fact, Fact::KeptSpelling | Fact::Forward { as_written: true, .. });
+        // What only a lenient application reads in two ways is told; what httpd itself hands on unread is warned about.
+        let severity = if self.statements().any(is_odd) { Severity::Warning } else { Severity::Notice };
+        Some(gate.finding(severity, "JG2103", text))
+    }
+
+    /// Whether a request for what `gate` covers, in another spelling, may reach the same application by `forwarding`.
+    fn leads_past(self, forwarding: &Statement<'a>, gate: &Statement<'a>) -> bool {
+        let (Some(gated), Some(from)) = (gate.path(), forwarding.forwards_from()) else { return true };
+        let around = |s: &Statement<'a>| {
+            let path = s.forwards_from().filter(|path| is_below(gated, path));
+            path.map(|path| path.trim_end_matches('/').len())
+        };
+        let nearest = self.forwarding().filter_map(|s| Some((around(s)?, s))).max_by_key(|(length, _)| *length);
+        is_below(gated, from) && nearest.is_none_or(|(_, s)| s.forwards_to() == forwarding.forwards_to())
+    }
+
+    /// What a pattern asks for behind a wildcard can be added to any path, and an application may cut it off.
+    fn exceptions_by_pattern(self) -> Vec<Finding> {
+        if self.forwarding().next().is_none() {
+            return Vec::new();
+        }
+        let exceptions = self.statements().filter(|s| match s.fact {
+            Fact::Switch(Switch::Gate | Switch::TokenRequired, on) => !on,
+            _ => false,
+        });
+        exceptions
+            .filter_map(|exception| {
+                let pattern = exception.pattern().filter(|pattern| !pattern.is_fixed())?;
+                let gate = self.gates().find(|gate| !gate.is_beside(exception))?;
+                let text = format!(
+                    "{} {} for `{}` opens more than it says: a client may add what matches to another path, as in \
+                     /private;.css, and an application may cut it off, so that JwtGate ({}) does not protect that \
+                     path: write <Location>, or <LocationMatch> with ^, whole names and no wildcard but at the end",
+                    exception.node.name,
+                    exception.node.args,
+                    pattern.text(),
+                    gate.position()
+                );
+                Some(exception.finding(Severity::Warning, "JG2108", text))
+            })
+            .collect()
     }
 
     /// mod_cache's quick handler answers before any check.
@@ -168,6 +215,103 @@ impl<'a> Server<'a> {
             .collect()
     }
 
+    /// What only administrators should see, with nothing that keeps others out: no gate that asks for a token, and no
+    /// `Require` line of the innermost place that has any.
+    fn open_insights(self) -> Vec<Finding> {
+        let shown = self.statements().filter_map(|s| match &s.fact {
+            Fact::Insight { handler } => Some((s, handler)),
+            _ => None,
+        });
+        shown
+            .filter(|(statement, _)| {
+                let is_gated = self.turned_on(&statement.place, Switch::Gate).is_some()
+                    && self.in_force(&statement.place, Switch::TokenRequired).is_none_or(|(_, on)| on);
+                let covering = || self.statements().filter(|s| covers(&s.place, &statement.place));
+                let required = covering().filter(|s| matches!(s.fact, Fact::Required { .. }));
+                let is_closed = required.max_by_key(|s| s.precedence()).is_some_and(|last| {
+                    let closes = |s: &Statement<'_>| matches!(s.fact, Fact::Required { closes: true, .. });
+                    covering().any(|s| s.is_beside(last) && closes(s))
+                });
+                !is_gated && !is_closed
+            })
+            .map(|(statement, handler)| {
+                let text = format!(
+                    "SetHandler {handler} tells everybody what only administrators should know: write `Require local` \
+                     beside it, or `Require ip` with the address of your monitoring"
+                );
+                statement.finding(Severity::Warning, "JG2110", text)
+            })
+            .collect()
+    }
+
+    /// A name is one user of each issuer, and of the API keys.
+    fn users_of_several_issuers(self) -> Vec<Finding> {
+        let all = self.statements().filter(|s| matches!(s.fact, Fact::Issuer)).count();
+        let named = self.statements().filter(|s| matches!(s.fact, Fact::Required { users: true, .. }));
+        named
+            .filter_map(|statement| {
+                let covering = || self.statements().filter(|s| covers(&s.place, &statement.place));
+                let chosen = covering().filter_map(|s| match s.fact {
+                    Fact::IssuersChosen(count) => Some((s.precedence(), count)),
+                    _ => None,
+                });
+                let accepted = chosen.max_by_key(|(precedence, _)| *precedence).map_or(all, |(_, count)| count);
+                let credentials = covering().filter_map(|s| match s.fact {
+                    Fact::Credentials { are_mixed } => Some((s.precedence(), are_mixed)),
+                    _ => None,
+                });
+                let are_mixed = credentials.max_by_key(|(precedence, _)| *precedence).is_some_and(|(_, mixed)| mixed);
+                self.turned_on(&statement.place, Switch::Gate)?;
+                if covering().any(|s| matches!(s.fact, Fact::OtherAuthType)) {
+                    return None;
+                }
+                let why = if accepted > 1 {
+                    "takes the subjects of all issuers that are accepted here, and two issuers may mean different people \
+                     by one name: choose one with JwtGateIssuers, or add Require jwt-issuer"
+                } else if are_mixed {
+                    "takes subjects of tokens and ids of API keys alike, and somebody may be called like a key: add Require \
+                     jwt-issuer for people, or ask for scopes"
+                } else {
+                    return None;
+                };
+                let text = format!("Require {} {why}", statement.node.args);
+                Some(statement.finding(Severity::Warning, "JG2109", text))
+            })
+            .collect()
+    }
+
+    /// A caller's plan is always one that is defined. What a variable stands for cannot be seen here.
+    fn plans_of_nobody(self) -> Vec<Finding> {
+        let is_seen = |name: &str| !name.contains("${");
+        let plans: Vec<_> = self
+            .statements()
+            .filter_map(|s| match &s.fact {
+                Fact::Plan(name) => Some(name.as_str()),
+                _ => None,
+            })
+            .collect();
+        if !plans.iter().copied().all(is_seen) {
+            return Vec::new();
+        }
+        self.statements()
+            .filter_map(|statement| {
+                let Fact::Required { plans: names, .. } = &statement.fact else { return None };
+                let unknown = |name: &&str| is_seen(name) && !plans.contains(name);
+                let unknown: Vec<_> = names.iter().map(String::as_str).filter(unknown).collect();
+                if unknown.is_empty() {
+                    return None;
+                }
+                let text = format!(
+                    "Require {}: no JwtGatePlan defines {}, so nobody has such a plan here: define it, or write the name \
+                     of one that is defined",
+                    statement.node.args,
+                    unknown.join(", ")
+                );
+                Some(statement.finding(Severity::Warning, "JG2212", text))
+            })
+            .collect()
+    }
+
     /// In httpd's order: what is inherited comes first.
     fn statements(self) -> impl Iterator<Item = &'a Statement<'a>> {
         self.main.iter().chain(self.own)
@@ -178,12 +322,25 @@ impl<'a> Server<'a> {
         self.statements().filter(|s| matches!(s.fact, Fact::Switch(Switch::Gate, true)))
     }
 
-    /// What sends requests to another server before directories are looked at. A virtual host inherits
-    /// rewrite rules only if it is told so.
+    /// What sends requests to another server. A virtual host inherits rewrite rules only if it is told so.
     fn forwarding(self) -> impl Iterator<Item = &'a Statement<'a>> {
         let rewrites = self.own.is_empty() || self.statements().any(|s| matches!(s.fact, Fact::RewriteInherited));
-        let inherited = self.main.iter().filter(move |s| rewrites || !matches!(s.fact, Fact::RewriteToProxy));
-        inherited.chain(self.own).filter(|s| matches!(s.fact, Fact::ProxyPass { .. } | Fact::RewriteToProxy))
+        let is_rewrite = |s: &Statement<'_>| matches!(s.fact, Fact::Forward { by: Forwarder::Rewrite, .. });
+        let inherited = self.main.iter().filter(move |s| rewrites || !is_rewrite(s));
+        inherited.chain(self.own).filter(|s| matches!(s.fact, Fact::Forward { .. }))
+    }
+
+    /// What is said for all that `forwarding` forwards, whatever expressions may add.
+    fn said_for(self, forwarding: &Statement<'a>, switch: Switch) -> Option<(&'a Statement<'a>, bool)> {
+        let whole = forwarding.forwards_from().map(location);
+        let point = whole.as_ref().map_or(&*forwarding.place, |place| &place[..]);
+        last_of(self.statements().filter(|s| !s.is_in(Region::is_if)), point, switch)
+    }
+
+    /// Whether a gate in `<Proxy>` may be on all that `forwarding` forwards.
+    fn is_gated_as_proxied(self, forwarding: &Statement<'a>) -> bool {
+        let to = forwarding.forwards_to().unwrap_or_default();
+        self.gates().any(|gate| gate.is_in(|region| region.takes_all_to(to)))
     }
 
     /// The statement in force at `point`, if it turns the switch on.
@@ -191,13 +348,22 @@ impl<'a> Server<'a> {
         self.in_force(point, switch).filter(|(_, on)| *on).map(|(statement, _)| statement)
     }
 
-    /// Of the statements about the switch that apply to all of `point`, the one that httpd merges last.
+    /// The statement in force at `point`, and whether it turns the switch on.
     fn in_force(self, point: &[Section], switch: Switch) -> Option<(&'a Statement<'a>, bool)> {
-        self.statements()
-            .filter_map(|s| match s.fact {
-                Fact::Switch(which, on) if which == switch && covers(&s.place, point) => Some((s, on)),
-                _ => None,
-            })
-            .max_by_key(|(s, _)| s.precedence())
+        last_of(self.statements(), point, switch)
     }
+}
+
+/// Of the statements about the switch that apply to all of `point`, the one that httpd merges last.
+fn last_of<'a>(
+    statements: impl Iterator<Item = &'a Statement<'a>>,
+    point: &[Section],
+    switch: Switch,
+) -> Option<(&'a Statement<'a>, bool)> {
+    statements
+        .filter_map(|s| match s.fact {
+            Fact::Switch(which, on) if which == switch && covers(&s.place, point) => Some((s, on)),
+            _ => None,
+        })
+        .max_by_key(|(s, _)| s.precedence())
 }

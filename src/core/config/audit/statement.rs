@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::pattern::{self, Pattern};
 use super::{Finding, Node, Severity};
 
 /// What the main server states, and what each virtual host does.
@@ -32,25 +33,63 @@ pub(super) enum Fact {
     ClientFromHeader,
     /// An expression with a claim in it that is evaluated before the token is looked at.
     EarlyClaim,
-    /// `path` is missing where it is a pattern, and where the section says it.
-    ProxyPass {
+    /// Sends requests on to the origin `to`, such as `http://127.0.0.1:8000`. `path` is what all of them begin with;
+    /// it is missing where the section says it.
+    Forward {
+        by: Forwarder,
         path: Option<String>,
+        to: String,
+        /// In the client's spelling.
         as_written: bool,
     },
+    /// Credentials are named: tokens, and API keys in their place (`true`), or one of these.
+    Credentials {
+        are_mixed: bool,
+    },
+    /// An issuer is defined.
+    Issuer,
+    /// So many of them are accepted here.
+    IssuersChosen(usize),
+    /// Another module finds out who calls.
+    OtherAuthType,
+    /// What only administrators should see is shown, by this handler.
+    Insight {
+        handler: String,
+    },
+    /// A plan of this name is defined.
+    Plan(String),
+    /// A `Require` line: whether it names users, here or in a file of groups; which plans it names; and whether it keeps
+    /// anybody out.
+    Required {
+        users: bool,
+        plans: Vec<String>,
+        closes: bool,
+    },
+    /// Paths stay in the client's spelling, in a part of it.
+    KeptSpelling,
     RewriteInherited,
-    RewriteToProxy,
     Switch(Switch, bool),
     TrustedProxy,
+}
+
+/// What forwards.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Forwarder {
+    /// `ProxyPass` and `ProxyPassMatch`.
+    ProxyPass,
+    /// `RewriteRule` outside of sections.
+    Rewrite,
+    /// `RewriteRule` and `SetHandler` in a section: after directories were looked at.
+    Section,
 }
 
 /// What is turned on or off, one section overriding another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Switch {
-    EncodedSlashesKept,
     Gate,
     QuickHandlerOff,
-    RepeatedSlashesKept,
     SatisfyAny,
+    TokenRequired,
     TrailersMerged,
 }
 
@@ -70,8 +109,10 @@ pub(super) enum Region {
     Files,
     If,
     Location(String),
-    LocationPattern,
-    Proxy,
+    /// By a regular expression or with wildcards.
+    LocationPattern(Pattern),
+    /// What is forwarded to one origin; missing where that cannot be told, which may be all of them.
+    Proxy(Option<String>),
 }
 
 impl Region {
@@ -79,12 +120,17 @@ impl Region {
         matches!(self, Self::Directory(_) | Self::DirectoryPattern)
     }
 
-    pub(super) const fn is_location(&self) -> bool {
-        matches!(self, Self::Location(_) | Self::LocationPattern)
+    pub(super) const fn is_if(&self) -> bool {
+        matches!(self, Self::If)
     }
 
-    pub(super) const fn is_proxy(&self) -> bool {
-        matches!(self, Self::Proxy)
+    pub(super) const fn is_location(&self) -> bool {
+        matches!(self, Self::Location(_) | Self::LocationPattern(_))
+    }
+
+    /// Whether it may select all that is forwarded to this origin.
+    pub(super) fn takes_all_to(&self, origin: &str) -> bool {
+        matches!(self, Self::Proxy(to) if to.as_deref().is_none_or(|to| to == origin))
     }
 }
 
@@ -107,14 +153,44 @@ impl Statement<'_> {
         path_of(&self.place)
     }
 
+    /// The path that all begins with that it forwards, if that is known.
+    pub(super) fn forwards_from(&self) -> Option<&str> {
+        match &self.fact {
+            Fact::Forward { path: Some(path), .. } => Some(path),
+            Fact::Forward { path: None, .. } if self.place.is_empty() => Some("/"),
+            _ => self.path(),
+        }
+    }
+
+    /// The origin that it forwards to.
+    pub(super) fn forwards_to(&self) -> Option<&str> {
+        match &self.fact {
+            Fact::Forward { to, .. } => Some(to),
+            _ => None,
+        }
+    }
+
+    /// The pattern of the `<LocationMatch>` around it, or of its like.
+    pub(super) fn pattern(&self) -> Option<&Pattern> {
+        self.place.iter().find_map(|s| match &s.region {
+            Region::LocationPattern(pattern) => Some(pattern),
+            _ => None,
+        })
+    }
+
+    /// Whether the same sections are around it as around `other`.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        self.place.iter().map(|s| s.id).eq(other.place.iter().map(|s| s.id))
+    }
+
     /// httpd merges in this order; of equals, the later one wins.
     pub(super) fn precedence(&self) -> (u8, usize) {
         let ifs = self.place.iter().filter(|s| matches!(s.region, Region::If)).count();
         match self.place.last().map(|s| &s.region) {
             _ if ifs > 0 => (5, ifs),
-            Some(Region::Location(_) | Region::LocationPattern) => (4, 0),
+            Some(Region::Location(_) | Region::LocationPattern(_)) => (4, 0),
             Some(Region::Files) => (3, 0),
-            Some(Region::DirectoryPattern | Region::Proxy) => (2, 0),
+            Some(Region::DirectoryPattern | Region::Proxy(_)) => (2, 0),
             Some(Region::Directory(path)) => (1, path.len()),
             Some(Region::If) | None => (0, 0),
         }
@@ -149,7 +225,7 @@ fn path_of(place: &[Section]) -> Option<&str> {
 }
 
 /// Whether `path` is `above` or lies below it, by whole segments.
-fn is_below(path: &str, above: &str) -> bool {
+pub(super) fn is_below(path: &str, above: &str) -> bool {
     path.strip_prefix(above).is_some_and(|rest| above.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
 }
 
@@ -196,19 +272,29 @@ impl Reader {
 /// What a section selects; `None` for one that selects no requests, such as `<Limit>` and `<IfModule>`.
 fn region(section: &str, args: &str) -> Option<Region> {
     let args = args.trim_end();
-    let argument = words(args.strip_suffix('>').unwrap_or(args)).next().unwrap_or_default();
-    let plain = argument.starts_with('/') && !argument.contains(['*', '?', '[']);
+    let mut words = words(args.strip_suffix('>').unwrap_or(args));
+    let mut argument = words.next().unwrap_or_default();
+    let is_expression = section.ends_with("match") || argument == "~";
+    if argument == "~" {
+        argument = words.next().unwrap_or_default();
+    }
+    let plain = !is_expression && argument.starts_with('/') && !argument.contains(['*', '?', '[']);
     Some(match section {
         "location" if plain => Region::Location(argument),
-        "location" | "locationmatch" => Region::LocationPattern,
+        "location" | "locationmatch" if is_expression => Region::LocationPattern(Pattern::Expression(argument)),
+        "location" => Region::LocationPattern(Pattern::Wildcards(argument)),
         "directory" if plain => Region::Directory(argument.trim_end_matches('/').to_owned() + "/"),
         "directory" | "directorymatch" => Region::DirectoryPattern,
         "files" | "filesmatch" => Region::Files,
-        "proxy" | "proxymatch" => Region::Proxy,
+        "proxy" if !is_expression => Region::Proxy(proxied(&argument)),
+        "proxy" | "proxymatch" => Region::Proxy(None),
         "if" | "elseif" | "else" => Region::If,
         _ => return None,
     })
 }
+
+/// Handlers that tell what only administrators should know.
+const INSIGHTS: [&str; 3] = ["jwt-gate-explain", "jwt-gate-metrics", "jwt-gate-status"];
 
 /// What a directive says; `None` if it does not matter here. Rewriting in a section happens after
 /// directories are looked at, and the quick handler does not see the cache of a section.
@@ -217,10 +303,29 @@ fn fact(name: &str, args: &str, server_wide: bool) -> Option<Fact> {
     let word = |index: usize| words.get(index).map_or("", String::as_str);
     let first_is = |expected: &str| word(0).eq_ignore_ascii_case(expected);
     Some(match name {
-        "allowencodedslashes" => Fact::Switch(Switch::EncodedSlashesKept, first_is("nodecode")),
         "cachequickhandler" => Fact::Switch(Switch::QuickHandlerOff, first_is("off")),
         "jwtgate" => Fact::Switch(Switch::Gate, !first_is("off")),
-        "mergeslashes" => Fact::Switch(Switch::RepeatedSlashesKept, first_is("off")),
+        "jwtgatecredentials" => {
+            let is_key = |word: &String| word.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("api-key:"));
+            let keys = words.iter().filter(|word| is_key(word)).count();
+            Fact::Credentials { are_mixed: (1..words.len()).contains(&keys) }
+        }
+        "jwtgateissuer" => Fact::Issuer,
+        "jwtgateissuers" => Fact::IssuersChosen(words.len()),
+        "authtype" if !first_is("none") => Fact::OtherAuthType,
+        "jwtgateplan" => Fact::Plan(word(0).to_owned()),
+        "require" => {
+            let asked = usize::from(first_is("not"));
+            let of_plans = word(asked).eq_ignore_ascii_case("jwt-plan");
+            Fact::Required {
+                users: names_users(word(asked)),
+                plans: words.iter().skip(asked + 1).filter(|_| of_plans).cloned().collect(),
+                closes: !(first_is("all") && word(1).eq_ignore_ascii_case("granted")),
+            }
+        }
+        "jwtgatetoken" => Fact::Switch(Switch::TokenRequired, first_is("required")),
+        "allowencodedslashes" if first_is("nodecode") => Fact::KeptSpelling,
+        "mergeslashes" if first_is("off") => Fact::KeptSpelling,
         "mergetrailers" => Fact::Switch(Switch::TrailersMerged, first_is("on")),
         "satisfy" => Fact::Switch(Switch::SatisfyAny, first_is("any")),
         "cachedisable" if server_wide && word(0).starts_with('/') => Fact::CacheDisabled { path: word(0).to_owned() },
@@ -235,9 +340,21 @@ fn fact(name: &str, args: &str, server_wide: bool) -> Option<Fact> {
         "rewriteoptions" if words.iter().any(|w| w.to_ascii_lowercase().starts_with("inherit")) => {
             Fact::RewriteInherited
         }
-        "rewriterule" if server_wide && rewrites_to_proxy(word(2)) => Fact::RewriteToProxy,
+        "rewriterule" => return rewrite(word(0), word(1), word(2), server_wide),
+        "sethandler" if INSIGHTS.iter().any(|handler| first_is(handler)) => {
+            Fact::Insight { handler: word(0).to_owned() }
+        }
+        "sethandler" if word(0).starts_with("proxy:") => {
+            let to = origin(&word(0)["proxy:".len()..]);
+            Fact::Forward { by: Forwarder::Section, path: None, to, as_written: false }
+        }
         _ => return None,
     })
+}
+
+/// Whether a `Require` line of this kind compares names of users: mod_authz_user, mod_authz_groupfile and its like.
+fn names_users(kind: &str) -> bool {
+    ["user", "group", "dbm-group", "dbd-group"].iter().any(|known| kind.eq_ignore_ascii_case(known))
 }
 
 /// Whether `jwt(NAME)`, `%{jwt:NAME}` or `jwt_list(NAME)` stands in an expression.
@@ -260,18 +377,38 @@ fn proxy_pass(words: &[String], is_match: bool, server_wide: bool) -> Option<Fac
     };
     let (path, words) =
         if server_wide { words.split_first().map(|(path, rest)| (Some(path), rest))? } else { (None, words) };
-    let (url, options) = words.split_first()?;
-    let as_written = |option: &String| ["nocanon", "mapping=encoded"].iter().any(|o| option.eq_ignore_ascii_case(o));
-    (url != "!").then(|| Fact::ProxyPass {
-        path: path.filter(|_| !is_pattern).cloned(),
-        as_written: options.iter().any(as_written),
-    })
+    let url = words.first()?;
+    let path = path.map(|path| if is_pattern { pattern::beginning(path) } else { path.clone() });
+    let keeps = |option: &String| ["nocanon", "mapping=encoded"].iter().any(|o| option.eq_ignore_ascii_case(o));
+    let as_written = words.iter().any(keeps);
+    (url != "!").then(|| Fact::Forward { by: Forwarder::ProxyPass, path, to: origin(url), as_written })
 }
 
-/// Whether the flags of a `RewriteRule` hold `P`.
-fn rewrites_to_proxy(flags: &str) -> bool {
-    let mut flags = flags.trim_start_matches('[').trim_end_matches(']').split(',').map(str::trim);
-    flags.any(|flag| flag.eq_ignore_ascii_case("p") || flag.eq_ignore_ascii_case("proxy"))
+/// `RewriteRule PATTERN URL [FLAGS]`, if it forwards.
+fn rewrite(pattern: &str, url: &str, flags: &str, server_wide: bool) -> Option<Fact> {
+    let flags: Vec<_> = flags.trim_start_matches('[').trim_end_matches(']').split(',').map(str::trim).collect();
+    let has =
+        |short: &str, long: &str| flags.iter().any(|f| f.eq_ignore_ascii_case(short) || f.eq_ignore_ascii_case(long));
+    let (by, path) = match server_wide {
+        true if has("nc", "nocase") => (Forwarder::Rewrite, Some("/".to_owned())),
+        true => (Forwarder::Rewrite, Some(pattern::beginning(pattern))),
+        false => (Forwarder::Section, None),
+    };
+    has("p", "proxy").then(|| Fact::Forward { by, path, to: origin(url), as_written: false })
+}
+
+/// A URL without path.
+fn origin(url: &str) -> String {
+    let authority = url.find("://").map_or(0, |at| at + 3);
+    let end = url[authority..].find('/').map_or(url.len(), |at| authority + at);
+    url[..end].to_ascii_lowercase()
+}
+
+/// What `<Proxy URL>` selects: an origin, or a part of it, which equals no origin; `None` for more than that.
+fn proxied(url: &str) -> Option<String> {
+    let to = origin(url);
+    let is_whole = matches!(&url[to.len()..], "" | "/" | "/*");
+    (!to.contains('*')).then(|| if is_whole { to } else { url.to_owned() })
 }
 
 /// The path in the URL of `CacheEnable`, which may begin with scheme and host.
