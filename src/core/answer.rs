@@ -4,8 +4,26 @@
 use std::fmt::Write;
 
 use crate::config::resource::ResourceDef;
-use crate::limit::Numbers;
+use crate::limit::{Measure, Standing};
 use crate::verdict::{ErrorCode, Reason};
+
+/// What a challenge asks for (RFC 9110 section 11.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scheme {
+    /// A token.
+    Bearer,
+    /// An API key, and nothing else.
+    ApiKey,
+}
+
+impl Scheme {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer",
+            Self::ApiKey => "ApiKey",
+        }
+    }
+}
 
 /// The `WWW-Authenticate` field of a refusal, or `None` if the reason asks for none.
 ///
@@ -13,10 +31,18 @@ use crate::verdict::{ErrorCode, Reason};
 /// (`resource_metadata`, RFC 9728 section 5.1), and with which scopes: those `needed` for this request, where that is
 /// known, else those that the resource names. Clients of the Model Context Protocol ask for just these. A request that
 /// is malformed (400) will not be helped by another token.
-pub fn challenge(realm: &str, reason: Reason, resource: Option<&ResourceDef>, needed: &[String]) -> Option<String> {
+///
+/// `scheme` is that of the credentials that are accepted.
+pub fn challenge(
+    scheme: Scheme,
+    realm: &str,
+    reason: Reason,
+    resource: Option<&ResourceDef>,
+    needed: &[String],
+) -> Option<String> {
     let row = reason.consequence();
     row.challenge.then(|| {
-        let mut field = "Bearer realm=".to_owned();
+        let mut field = format!("{} realm=", scheme.name());
         quote(&mut field, realm);
         if let Some(error) = row.error {
             let _ = write!(field, ", error=\"{}\"", error.word());
@@ -52,6 +78,8 @@ fn quote(field: &mut String, text: &str) {
 
 /// The problem type for a used-up limit (the draft's section "Problem Types").
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+/// The one for an address that is locked out.
+const ABNORMAL_USAGE: &str = "https://iana.org/assignments/http-problem-types#abnormal-usage-detected";
 
 /// The body of a refusal, `application/problem+json`: the status and the error code, and for a limit its
 /// name if the RateLimit fields show it as well.
@@ -61,6 +89,7 @@ pub fn problem(reason: Reason, violated: Option<&str>) -> String {
         400 => ("about:blank", "Bad Request"),
         401 => ("about:blank", "Unauthorized"),
         403 => ("about:blank", "Forbidden"),
+        429 if reason == Reason::LockedOut => (ABNORMAL_USAGE, "Too Many Requests"),
         429 => (QUOTA_EXCEEDED, "Too Many Requests"),
         503 => ("about:blank", "Service Unavailable"),
         _ => ("about:blank", "Internal Server Error"),
@@ -78,15 +107,16 @@ pub fn problem(reason: Reason, violated: Option<&str>) -> String {
 }
 
 /// A member of `RateLimit-Policy`: how much the limit allows.
-pub fn policy_member(field: &mut String, name: &str, numbers: Numbers) {
+pub fn policy_member(field: &mut String, name: &str, measure: Measure) {
     separate(field);
-    let _ = write!(field, "\"{name}\";q={};w={}", numbers.burst(), numbers.window_secs());
+    let _ = write!(field, "\"{name}{}\";q={};w={}", measure.suffix(), measure.quantity(), measure.window_secs());
 }
 
-/// A member of `RateLimit`: how much is left, and in how many seconds there will be one more.
-pub fn limit_member(field: &mut String, name: &str, remaining: u32, seconds: u64) {
+/// A member of `RateLimit`: how much is left, and in how many seconds there will be one more, or all again.
+pub fn limit_member(field: &mut String, name: &str, measure: Measure, standing: Standing) {
     separate(field);
-    let _ = write!(field, "\"{name}\";r={remaining};t={seconds}");
+    let Standing { remaining, secs_until_one_more } = standing;
+    let _ = write!(field, "\"{name}{}\";r={remaining};t={secs_until_one_more}", measure.suffix());
 }
 
 fn separate(field: &mut String) {
@@ -98,11 +128,11 @@ fn separate(field: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::Rate;
+    use crate::limit::{Numbers, Rate};
 
     #[test]
     fn challenges() {
-        let plain = |realm, reason| challenge(realm, reason, None, &[]);
+        let plain = |realm, reason| challenge(Scheme::Bearer, realm, reason, None, &[]);
         assert_eq!(plain("api", Reason::TokenMissing).as_deref(), Some("Bearer realm=\"api\""));
         assert_eq!(
             plain("a \"b\" \\", Reason::TokenExpired).as_deref(),
@@ -116,6 +146,10 @@ mod tests {
             plain("api", Reason::ScopeInsufficient).as_deref(),
             Some("Bearer realm=\"api\", error=\"insufficient_scope\"")
         );
+        assert_eq!(
+            challenge(Scheme::ApiKey, "api", Reason::ApiKeyInvalid, None, &[]).as_deref(),
+            Some("ApiKey realm=\"api\", error=\"invalid_token\"")
+        );
         for reason in [Reason::AddressDenied, Reason::ClaimDenied, Reason::RateLimited, Reason::KeysUnavailable] {
             assert_eq!(plain("api", reason), None);
         }
@@ -124,26 +158,34 @@ mod tests {
     #[test]
     fn problems_are_json_and_say_no_more_than_they_should() {
         for reason in Reason::ALL {
-            let json: serde_json::Value = serde_json::from_str(&problem(reason, None)).unwrap();
+            let mut json: serde_json::Value = serde_json::from_str(&problem(reason, None)).unwrap();
             let row = reason.consequence();
             assert_eq!(json["status"], row.status);
             assert_eq!(json["error"].as_str(), row.error.map(super::super::verdict::ErrorCode::word));
+            // One for all limits, and called like one of the reasons.
+            assert_eq!(json["type"] == QUOTA_EXCEEDED, row.status == 429 && reason != Reason::LockedOut);
+            json["type"].take();
             assert!(!json.to_string().contains(row.word), "{}", row.word);
         }
         let json: serde_json::Value = serde_json::from_str(&problem(Reason::RateLimited, Some("per-user"))).unwrap();
         assert_eq!(json["violated-policies"][0], "per-user");
         assert_eq!(json["type"], QUOTA_EXCEEDED);
+        let json: serde_json::Value = serde_json::from_str(&problem(Reason::LockedOut, None)).unwrap();
+        assert_eq!(json["type"], ABNORMAL_USAGE);
     }
 
     #[test]
     fn fields() {
         let mut field = String::new();
-        policy_member(&mut field, "a", Numbers::new("100/s".parse::<Rate>().unwrap(), Some(200)).unwrap());
-        policy_member(&mut field, "b", Numbers::new("7/m".parse::<Rate>().unwrap(), Some(1)).unwrap());
-        assert_eq!(field, "\"a\";q=200;w=2, \"b\";q=1;w=9");
+        let rate = |rate: &str, burst| Measure::Rate(Numbers::new(rate.parse::<Rate>().unwrap(), Some(burst)).unwrap());
+        let quota = Measure::Quota { count: 1000, window_secs: 86_400 };
+        policy_member(&mut field, "a", rate("100/s", 200));
+        policy_member(&mut field, "a", quota);
+        policy_member(&mut field, "b", rate("7/m", 1));
+        assert_eq!(field, "\"a\";q=200;w=2, \"a-quota\";q=1000;w=86400, \"b\";q=1;w=9");
         let mut field = String::new();
-        limit_member(&mut field, "a", 3, 1);
-        limit_member(&mut field, "b", 0, 60);
-        assert_eq!(field, "\"a\";r=3;t=1, \"b\";r=0;t=60");
+        limit_member(&mut field, "a", rate("100/s", 200), Standing { remaining: 3, secs_until_one_more: 1 });
+        limit_member(&mut field, "b", quota, Standing { remaining: 0, secs_until_one_more: 60 });
+        assert_eq!(field, "\"a\";r=3;t=1, \"b-quota\";r=0;t=60");
     }
 }

@@ -10,7 +10,7 @@ use crate::verdict::Reason;
 /// A credential as the client sent it, not yet looked into.
 #[derive(Debug)]
 pub struct Credential<'r, 's> {
-    /// The token, without prefix and quotes.
+    /// The token, without prefix and quotes, or the API key.
     pub token: Cow<'r, [u8]>,
     /// Where it was.
     pub source: &'s Source,
@@ -36,6 +36,7 @@ pub fn find<'r, 's>(sources: &'s [Source], facts: &impl Facts<'r>) -> Result<Opt
             Source::Header(name) => header(facts, name),
             Source::Cookie(name) => cookie(facts, name),
             Source::Query(name) => query(facts, name),
+            Source::ApiKey(name) => api_key(facts, name),
         };
         match place {
             Place::Empty => {}
@@ -44,6 +45,9 @@ pub fn find<'r, 's>(sources: &'s [Source], facts: &impl Facts<'r>) -> Result<Opt
         }
     }
     match found {
+        Some(credential) if matches!(credential.source, Source::ApiKey(_)) => {
+            check_api_key(&credential.token).map(|()| Some(credential))
+        }
         // A token that is too long is refused as such, without looking at each of its bytes.
         Some(credential) if credential.token.len() <= MAX_TOKEN && !is_b64token(&credential.token) => {
             // A server that joins repeated headers puts a comma between them, which no token has.
@@ -85,6 +89,37 @@ fn header<'r>(facts: &impl Facts<'r>, name: &str) -> Place<'r> {
         Found::None => Place::Empty,
         Found::Many => Place::Many,
         Found::One(value) => Place::One(Cow::Borrowed(bare(value))),
+    }
+}
+
+/// A header with an API key, which has a form of its own.
+fn api_key<'r>(facts: &impl Facts<'r>, name: &str) -> Place<'r> {
+    match facts.header(name) {
+        Found::None => Place::Empty,
+        Found::Many => Place::Many,
+        Found::One(value) => Place::One(Cow::Borrowed(value.trim_ascii())),
+    }
+}
+
+/// The API key in this header, which is needed besides a token.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_api_key<'r>(header: &str, facts: &impl Facts<'r>) -> Result<Option<Cow<'r, [u8]>>, Reason> {
+    match api_key(facts, header) {
+        Place::Empty => Ok(None),
+        Place::One(key) => check_api_key(&key).map(|()| Some(key)),
+        Place::Many => Err(Reason::CredentialsAmbiguous),
+    }
+}
+
+/// A server that joins repeated headers puts a comma between them, which no key has. What else is no key is found by
+/// looking it up.
+fn check_api_key(key: &[u8]) -> Result<(), Reason> {
+    match key {
+        [] => Err(Reason::CredentialsMalformed),
+        key if key.contains(&b',') => Err(Reason::CredentialsAmbiguous),
+        _ => Ok(()),
     }
 }
 
@@ -218,7 +253,8 @@ mod tests {
     use crate::facts::PlainFacts;
 
     fn all() -> Vec<Source> {
-        crate::config::credentials::parse(&["bearer", "header:X-Token", "cookie:access_token", "query:t"]).unwrap()
+        let words = ["bearer", "header:X-Token", "cookie:access_token", "query:t", "api-key:X-Api-Key"];
+        crate::config::credentials::parse(&words).unwrap().sources
     }
 
     fn look(headers: &[(&str, &[u8])], query: Option<&[u8]>) -> Result<Option<String>, Reason> {
@@ -247,6 +283,7 @@ mod tests {
             ("Cookie", "access_token=a.b.c"),
             ("Cookie", "x=y; access_token=\"Bearer a.b.c\"; z=1,2"),
             ("Cookie", "Access_Token=no;access_token=a.b.c"),
+            ("X-Api-Key", " a.b.c "),
         ] {
             assert_eq!(header(name, value), token("a.b.c"), "{name}: {value}");
         }
@@ -281,6 +318,7 @@ mod tests {
         for (name, value) in [
             ("Authorization", "Bearer a.b.c, Bearer a.b.c"),
             ("X-Token", "a.b.c, a.b.c"),
+            ("X-Api-Key", "a.b.c, a.b.c"),
             ("Authorization", "Basic dXNlcjpwYXNz, bearer a.b.c"),
             ("Cookie", "access_token=a; access_token=a"),
             ("Cookie", "x=1, access_token=a"),
@@ -305,6 +343,8 @@ mod tests {
             ("Authorization", "Bearer Bearer a"),
             ("Authorization", "Bearer \u{e4}"),
             ("X-Token", ""),
+            ("X-Api-Key", ""),
+            ("X-Api-Key", "  "),
             ("X-Token", "\""),
             ("Cookie", "access_token="),
             ("Cookie", "access_token=\"\""),

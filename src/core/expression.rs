@@ -6,14 +6,15 @@
 
 use std::borrow::Cow;
 
-use crate::token::{Verified, json::Json};
+use crate::identity::Identity;
+use crate::token::json::Json;
 
 /// A claim as one text: a string as it is; a number or boolean as its JSON text; an object as compact JSON; the
 /// elements of an array joined by `,`, nulls left out and arrays inside as compact JSON. Null and an array without
 /// elements are none.
 ///
 /// A comma inside an element looks like the end of one: what compares elements should ask for [`claim_list`].
-pub fn claim_text<'v>(identity: &'v Verified, name: &str) -> Option<Cow<'v, str>> {
+pub fn claim_text<'v>(identity: &'v Identity, name: &str) -> Option<Cow<'v, str>> {
     let text = match identity.claim(name)? {
         list @ Json::Array(_) => {
             let texts: Vec<_> = list.texts().collect();
@@ -28,7 +29,7 @@ pub fn claim_text<'v>(identity: &'v Verified, name: &str) -> Option<Cow<'v, str>
 }
 
 /// The elements of an array, each as in [`claim_text`]; of anything else, a list of just that.
-pub fn claim_list<'v>(identity: &'v Verified, name: &str) -> impl Iterator<Item = Cow<'v, str>> + use<'v> {
+pub fn claim_list<'v>(identity: &'v Identity, name: &str) -> impl Iterator<Item = Cow<'v, str>> + use<'v> {
     identity.claim(name).into_iter().flat_map(Json::texts).filter(|text| is_plain(text))
 }
 

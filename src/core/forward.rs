@@ -6,10 +6,7 @@
 
 use std::fmt::Write;
 
-use crate::{
-    config::forward::ForwardValue,
-    token::{Verified, json::Json},
-};
+use crate::{config::forward::ForwardValue, identity::Identity, token::json::Json};
 
 /// A header name that the gate may set and take away (RFC 9110 section 5.1).
 #[derive(Clone, Debug)]
@@ -116,13 +113,13 @@ pub fn clean_connection(value: &[u8], scrub: &ScrubList) -> Option<Vec<u8>> {
 
 /// What a header of `JwtGateForward` holds for an identity. `None`: the identity lacks it, and there is no header.
 ///
-/// A claim is written as [`claim_text`](crate::expression::claim_text) gives it, each part encoded. There are no
-/// plans and API keys yet, so that no identity has one; an expression is evaluated by the host.
-pub fn value(wanted: &ForwardValue, identity: &Verified) -> Option<String> {
+/// A claim is written as [`claim_text`](crate::expression::claim_text) gives it, each part encoded. An expression is
+/// evaluated by the host.
+pub fn value(wanted: &ForwardValue, identity: &Identity) -> Option<String> {
     let mut out = String::new();
     match wanted {
         ForwardValue::Subject => encode_value(identity.subject()?, &mut out),
-        ForwardValue::Issuer => encode_value(&identity.issuer().name, &mut out),
+        ForwardValue::Issuer => encode_value(identity.issuer()?, &mut out),
         ForwardValue::Client => encode_value(identity.client()?, &mut out),
         ForwardValue::Scope => {
             let mut scopes = identity.scopes().peekable();
@@ -140,8 +137,10 @@ pub fn value(wanted: &ForwardValue, identity: &Verified) -> Option<String> {
             single => encode_value(&single.text()?, &mut out),
         },
         // Nothing but letters, digits, `-` and `_`.
-        ForwardValue::Claims => out.push_str(identity.payload_base64url()),
-        ForwardValue::Plan | ForwardValue::ApiKey | ForwardValue::Expression(_) => return None,
+        ForwardValue::Claims => out.push_str(identity.token()?.payload_base64url()),
+        ForwardValue::Plan => encode_value(identity.plan()?, &mut out),
+        ForwardValue::ApiKey => encode_value(identity.key()?.id(), &mut out),
+        ForwardValue::Expression(_) => return None,
     }
     Some(out)
 }

@@ -1,6 +1,7 @@
 //! What a `Require` line asks of an identity, and whether the identity meets it.
 
-use crate::token::{Verified, json::Json, number::Exact};
+use crate::identity::Identity;
+use crate::token::{json::Json, number::Exact};
 
 /// One line. Any one of its values suffices.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +27,7 @@ pub enum Requirement {
 
 impl Requirement {
     /// Whether the identity meets it. Does not allocate.
-    pub fn is_met_by(&self, identity: &Verified) -> bool {
+    pub fn is_met_by(&self, identity: &Identity) -> bool {
         let among = |values: &[String], found: &str| values.iter().any(|value| value == found);
         match self {
             Self::Claim { name, values } => identity
@@ -35,9 +36,8 @@ impl Requirement {
             Self::Scope(values) => identity.scopes().any(|scope| among(values, scope)),
             Self::Group(values) => identity.groups().any(|group| among(values, group)),
             Self::Client(values) => identity.client().is_some_and(|client| among(values, client)),
-            Self::Issuer(values) => among(values, &identity.issuer().name),
-            // There are no plans yet, so nobody has one.
-            Self::Plan(_) => false,
+            Self::Issuer(values) => identity.issuer().is_some_and(|issuer| among(values, issuer)),
+            Self::Plan(values) => identity.plan().is_some_and(|plan| among(values, plan)),
         }
     }
 

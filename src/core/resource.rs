@@ -43,7 +43,7 @@ impl ResourceDef {
         let methods = credentials.iter().filter_map(|source| match source {
             Source::Bearer => Some("header"),
             Source::Query(name) if **name == *QUERY_PARAMETER => Some("query"),
-            Source::Header(_) | Source::Cookie(_) | Source::Query(_) => None,
+            Source::Header(_) | Source::Cookie(_) | Source::Query(_) | Source::ApiKey(_) => None,
         });
         let mut document = Map::new();
         let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);

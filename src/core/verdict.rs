@@ -8,6 +8,7 @@
 pub enum Reason {
     AddressDenied,
     AlgorithmRefused,
+    ApiKeyInvalid,
     AudienceMismatch,
     ClaimDenied,
     ClaimMismatch,
@@ -18,6 +19,9 @@ pub enum Reason {
     IssuerUnknown,
     KeyUnknown,
     KeysUnavailable,
+    LockedOut,
+    QuotaExceeded,
+    PathAmbiguous,
     RateLimited,
     ScopeInsufficient,
     SignatureInvalid,
@@ -79,9 +83,10 @@ const fn row(
 
 impl Reason {
     /// All reasons, for tests and documentation.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 26] = [
         Self::AddressDenied,
         Self::AlgorithmRefused,
+        Self::ApiKeyInvalid,
         Self::AudienceMismatch,
         Self::ClaimDenied,
         Self::ClaimMismatch,
@@ -92,6 +97,9 @@ impl Reason {
         Self::IssuerUnknown,
         Self::KeyUnknown,
         Self::KeysUnavailable,
+        Self::LockedOut,
+        Self::QuotaExceeded,
+        Self::PathAmbiguous,
         Self::RateLimited,
         Self::ScopeInsufficient,
         Self::SignatureInvalid,
@@ -133,12 +141,59 @@ impl Reason {
             Self::TokenRevoked => row("token-revoked", 401, true, TOKEN, "JG1021"),
             Self::ScopeInsufficient => row("scope-insufficient", 403, true, SCOPE, "JG1022"),
             Self::ClaimDenied => row("claim-denied", 403, false, None, "JG1023"),
+            // JG1024 is the glue's.
+            Self::QuotaExceeded => row("quota-exceeded", 429, false, None, "JG1025"),
+            Self::LockedOut => row("locked-out", 429, false, None, "JG1026"),
+            Self::ApiKeyInvalid => row("api-key-invalid", 401, true, TOKEN, "JG1027"),
+            Self::PathAmbiguous => row("path-ambiguous", 400, false, None, "JG1028"),
         }
+    }
+
+    /// Whether it is a failure of whoever tries credentials, for `JwtGateLockout`.
+    pub const fn is_failed_try(self) -> bool {
+        matches!(
+            self,
+            Self::TokenMalformed
+                | Self::AlgorithmRefused
+                | Self::IssuerUnknown
+                | Self::SignatureInvalid
+                | Self::ApiKeyInvalid
+        )
     }
 
     /// The reason's one word.
     pub const fn word(self) -> &'static str {
         self.consequence().word
+    }
+}
+
+/// What became of a request, or of what a limit was asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ruling {
+    /// Let in.
+    Allow,
+    /// Refused.
+    Deny(Reason),
+    /// Let in, but it would have been refused if this were not a dry run.
+    WouldDeny(Reason),
+}
+
+impl Ruling {
+    /// The verdict's one word, the same in log, environment and metric.
+    pub const fn verdict(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny(_) => "deny",
+            Self::WouldDeny(_) => "would-deny",
+        }
+    }
+
+    /// Why, if not let in just so.
+    pub const fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Allow => None,
+            Self::Deny(reason) | Self::WouldDeny(reason) => Some(reason),
+        }
     }
 }
 
@@ -156,10 +211,13 @@ mod tests {
     }
 
     #[test]
-    fn every_401_challenges_and_nothing_else_but_400_and_the_lack_of_a_scope_does() {
+    fn every_401_challenges_and_nothing_else_but_bad_credentials_and_the_lack_of_a_scope_does() {
         for reason in Reason::ALL {
             let row = reason.consequence();
-            let challenges = matches!(row.status, 400 | 401) || reason == Reason::ScopeInsufficient;
+            let challenges = match reason {
+                Reason::CredentialsAmbiguous | Reason::CredentialsMalformed | Reason::ScopeInsufficient => true,
+                _ => row.status == 401,
+            };
             assert_eq!(row.challenge, challenges, "{}", row.word);
         }
     }

@@ -1,5 +1,6 @@
 //! `JwtGateAllow` and `JwtGateDeny`: which addresses may connect.
 
+use super::parse::DRY_RUN;
 use crate::net::address::Cidr;
 
 /// One argument: `[peer:]CIDR` or `[peer:]@NETWORK`.
@@ -20,11 +21,28 @@ pub enum Addresses {
     Named(String),
 }
 
-/// The items of one directive; `None` for the single word `none`.
+/// What one directive says.
+#[derive(Clone, Debug)]
+pub struct Directive {
+    /// It only tells what it would refuse.
+    pub dry_run: bool,
+    /// Its items; `None` for the single word `none`.
+    pub items: Option<Vec<Item>>,
+}
+
+/// `[dry-run] ITEM…`, or `[dry-run] none`.
 ///
 /// # Errors
 /// Text for the administrator.
-pub fn parse(words: &[&str]) -> Result<Option<Vec<Item>>, String> {
+pub fn parse(words: &[&str]) -> Result<Directive, String> {
+    let (dry_run, words) = match words {
+        [first, rest @ ..] if first.eq_ignore_ascii_case(DRY_RUN) => (true, rest),
+        _ => (false, words),
+    };
+    items(words).map(|items| Directive { dry_run, items })
+}
+
+fn items(words: &[&str]) -> Result<Option<Vec<Item>>, String> {
     match words {
         [] => Err("names no address: write CIDRs, `@NETWORK` or `none`".to_owned()),
         [only] if only.eq_ignore_ascii_case("none") => Ok(None),
@@ -33,6 +51,9 @@ pub fn parse(words: &[&str]) -> Result<Option<Vec<Item>>, String> {
 }
 
 fn item(word: &str) -> Result<Item, String> {
+    if word.eq_ignore_ascii_case(DRY_RUN) {
+        return Err("`dry-run` stands before all addresses of a directive: write it first".to_owned());
+    }
     if word.eq_ignore_ascii_case("none") {
         return Err(
             "`none` stands alone: leave the other addresses out, or write them in a directive of their own".to_owned()
@@ -56,12 +77,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn items() {
-        let items = parse(&["10.0.0.0/8", "peer:@office", "::1"]).unwrap().unwrap();
+    fn forms() {
+        let items = parse(&["10.0.0.0/8", "peer:@office", "::1"]).unwrap().items.unwrap();
         assert!(items[1].peer && matches!(&items[1].addresses, Addresses::Named(n) if n == "office"));
         assert!(!items[2].peer);
-        assert!(parse(&["none"]).unwrap().is_none());
-        for wrong in [&[][..], &["none", "::1"], &["@"], &["peer:"], &["10.0.0.1/8"], &["example.com"], &["@a b"]] {
+        assert!(parse(&["none"]).unwrap().items.is_none());
+        let trial = parse(&["Dry-Run", "10.0.0.0/8"]).unwrap();
+        assert!(trial.dry_run && trial.items.unwrap().len() == 1);
+        assert!(parse(&["dry-run", "none"]).unwrap().items.is_none());
+        for wrong in [
+            &[][..],
+            &["dry-run"],
+            &["::1", "dry-run"],
+            &["none", "::1"],
+            &["@"],
+            &["peer:"],
+            &["10.0.0.1/8"],
+            &["example.com"],
+            &["@a b"],
+        ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }

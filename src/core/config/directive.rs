@@ -21,6 +21,7 @@ pub enum Directive {
     Gate,
     AddressPrefix,
     Allow,
+    ApiKeys,
     Cors,
     Credentials,
     Deny,
@@ -31,7 +32,10 @@ pub enum Directive {
     Issuers,
     Limit,
     LimitHeaders,
+    Lockout,
+    Log,
     Network,
+    Plan,
     Realm,
     Resource,
     Revocations,
@@ -39,6 +43,7 @@ pub enum Directive {
     StateDir,
     Token,
     TokenCache,
+    Trace,
 }
 
 /// A row of the table.
@@ -59,8 +64,8 @@ const fn row(directive: Directive, name: &'static CStr, context: Context, help: 
 }
 
 /// All directives.
-pub const DIRECTIVES: [Row; 21] = [
-    row(Directive::Gate, c"JwtGate", Context::Directory, c"`on` or `off`: whether requests are decided here"),
+pub const DIRECTIVES: [Row; 26] = [
+    row(Directive::Gate, c"JwtGate", Context::Directory, c"`on`, `off` or `dry-run`: whether requests are decided here"),
     row(
         Directive::AddressPrefix,
         c"JwtGateAddressPrefix",
@@ -71,7 +76,13 @@ pub const DIRECTIVES: [Row; 21] = [
         Directive::Allow,
         c"JwtGateAllow",
         Context::Directory,
-        c"[peer:]CIDR or [peer:]@NETWORK ...: addresses that may connect; or `none`",
+        c"[dry-run] [peer:]CIDR or [peer:]@NETWORK ...: addresses that may connect; or `none`",
+    ),
+    row(
+        Directive::ApiKeys,
+        c"JwtGateApiKeys",
+        Context::Server,
+        c"PATH of a JSON file with hashed API keys, made with `jwt-gate apikey`",
     ),
     row(
         Directive::Cors,
@@ -83,13 +94,13 @@ pub const DIRECTIVES: [Row; 21] = [
         Directive::Credentials,
         c"JwtGateCredentials",
         Context::Directory,
-        c"`bearer`, `header:NAME`, `cookie:NAME`, `query:NAME` ...: where the token is looked for",
+        c"`bearer`, `header:NAME`, `cookie:NAME`, `query:NAME`, `api-key:HEADER` ...: where the credential is looked for; or `bearer+api-key:HEADER`",
     ),
     row(
         Directive::Deny,
         c"JwtGateDeny",
         Context::Directory,
-        c"[peer:]CIDR or [peer:]@NETWORK ...: addresses that may not connect; or `none`",
+        c"[dry-run] [peer:]CIDR or [peer:]@NETWORK ...: addresses that may not connect; or `none`",
     ),
     row(
         Directive::ErrorBody,
@@ -120,7 +131,7 @@ pub const DIRECTIVES: [Row; 21] = [
         Directive::Limit,
         c"JwtGateLimit",
         Context::Directory,
-        c"NAME key=KEY rate=RATE [burst=N] [exempt=@NETWORK]: a rate limit; or `none`",
+        c"NAME key=KEY rate=RATE [burst=N] [quota=N/day|week|month] [plan-claim=C] [default-plan=P] [exempt=@NETWORK] [dry-run]: a limit; or `none`",
     ),
     row(
         Directive::LimitHeaders,
@@ -129,10 +140,28 @@ pub const DIRECTIVES: [Row; 21] = [
         c"`on` or `off`: RateLimit and RateLimit-Policy on answers",
     ),
     row(
+        Directive::Lockout,
+        c"JwtGateLockout",
+        Context::Directory,
+        c"failures=N/TIME [block=TIME] [count=backend]: addresses that fail too often are refused; or `off`",
+    ),
+    row(
+        Directive::Log,
+        c"JwtGateLog",
+        Context::Server,
+        c"PATH or \"|PROGRAM\" [subject=plain]: a line of JSON for each request that was decided; or `off`",
+    ),
+    row(
         Directive::Network,
         c"JwtGateNetwork",
         Context::Server,
-        c"NAME CIDR ... or NAME file=PATH [format=cidr]: a named set of addresses",
+        c"NAME CIDR ... or NAME file=PATH [format=cidr|aws] [service=S,...] [region=R,...] [shrink=allow]: a named set of addresses",
+    ),
+    row(
+        Directive::Plan,
+        c"JwtGatePlan",
+        Context::Server,
+        c"NAME [rate=RATE] [burst=N] [quota=N/day|week|month]: a usage plan, from which limits take their numbers",
     ),
     row(Directive::Realm, c"JwtGateRealm", Context::Directory, c"TEXT: realm of the WWW-Authenticate challenge"),
     row(
@@ -170,6 +199,12 @@ pub const DIRECTIVES: [Row; 21] = [
         c"JwtGateTokenCache",
         Context::Server,
         c"ENTRIES: verified tokens remembered by each child process; 0 turns it off",
+    ),
+    row(
+        Directive::Trace,
+        c"JwtGateTrace",
+        Context::Directory,
+        c"`on` or `off`: whether each request belongs to a trace, for the application and the logs",
     ),
 ];
 

@@ -7,6 +7,7 @@ use super::parse;
 use crate::algorithm::{Algorithm, AlgorithmSet, Family};
 use crate::fetch::RemoteKeys;
 use crate::fetch::url::Url;
+use crate::token::issuer::{Audiences, Issuer, Types};
 
 /// What a directive said; [`IssuerDef::source`] still names files and addresses.
 #[derive(Clone, Debug)]
@@ -39,6 +40,29 @@ pub struct IssuerDef {
     pub scopes: Vec<String>,
     /// Claims with groups; the first that is present counts.
     pub groups: Vec<String>,
+}
+
+impl IssuerDef {
+    /// The finished policy, without keys, for the position that it has in the configuration.
+    pub fn policy(&self, position: usize) -> Issuer {
+        Issuer {
+            id: u32::try_from(position).unwrap_or(u32::MAX),
+            name: self.name.clone(),
+            issuer: self.issuer.clone(),
+            audiences: self.audiences.clone().map_or(Audiences::Any, Audiences::OneOf),
+            audience_claims: self.audience_claims.clone(),
+            algorithms: self.algorithms,
+            types: self.types.clone().map_or(Types::Usual, Types::OneOf),
+            fixed_claims: self.fixed_claims.clone(),
+            require_exp: self.require_exp,
+            leeway: self.leeway,
+            max_age: self.max_age,
+            subject: self.subject.clone(),
+            scopes: self.scopes.clone(),
+            groups: self.groups.clone(),
+            keys: None,
+        }
+    }
 }
 
 /// Where the keys of an issuer are: one address, or one kind of file, one or several of these.

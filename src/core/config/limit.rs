@@ -1,7 +1,9 @@
-//! `JwtGateLimit NAME key=KEY rate=RATE [burst=N] [exempt=@NETWORK]`.
+//! `JwtGateLimit NAME key=KEY rate=RATE [burst=N] [quota=N/PERIOD] [plan-claim=C] [default-plan=P]
+//! [exempt=@NETWORK] [dry-run]`.
 
+use super::plan::PlanDef;
 use super::{address, parse};
-use crate::limit::{Numbers, Rate};
+use crate::limit::{LimitId, Numbers, Quota, Rate};
 
 /// What a directive said. Two directives with one name must be equal: they are one bucket.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -10,10 +12,18 @@ pub struct LimitDef {
     pub name: String,
     /// What is counted: one bucket for each combination of these.
     pub key: Vec<KeyPart>,
-    /// How much.
+    /// How fast, for who has no plan.
     pub numbers: Numbers,
+    /// How much in a day, week or month, for who has no plan.
+    pub quota: Option<Quota>,
+    /// The claim that names the caller's plan.
+    pub plan_claim: Option<String>,
+    /// The plan of who has no other.
+    pub default_plan: Option<String>,
     /// A network whose clients are not counted.
     pub exempt: Option<String>,
+    /// What the limit would refuse is told and let in; it is counted in buckets of its own.
+    pub dry_run: bool,
 }
 
 /// A part of what is counted.
@@ -45,9 +55,37 @@ impl KeyPart {
 }
 
 impl LimitDef {
-    /// Whether the limit is tested after the token, and not at all for anonymous requests.
+    /// Whether the limit counts nobody who is anonymous.
     pub fn needs_identity(&self) -> bool {
         self.key.iter().any(KeyPart::needs_identity)
+    }
+
+    /// The word of `key=` for which one client can invent as many keys as it has addresses; `None` if the key needs an
+    /// identity, too.
+    pub fn client_part(&self) -> Option<&'static str> {
+        let word = |part: &KeyPart| match part {
+            KeyPart::Address => Some("address"),
+            KeyPart::Peer => Some("peer"),
+            _ => None,
+        };
+        self.key.iter().find_map(word).filter(|_| !self.needs_identity())
+    }
+
+    /// Which limit it is; a dry run is counted apart.
+    pub fn id(&self, dry_run: bool) -> LimitId {
+        let id = LimitId::new(&self.name);
+        if dry_run { id.with_member("dry-run") } else { id }
+    }
+
+    /// The numbers for a caller with this plan: what the plan leaves out, the limit says.
+    pub fn numbers_of(&self, plan: Option<&PlanDef>) -> (Numbers, Option<Quota>) {
+        let numbers = plan.and_then(|plan| plan.numbers).unwrap_or(self.numbers);
+        (numbers, plan.and_then(|plan| plan.quota).or(self.quota))
+    }
+
+    /// Whether the limit is tested after the credential, and takes its numbers from the caller's plan.
+    pub fn follows_plans(&self) -> bool {
+        self.needs_identity() || self.plan_claim.is_some() || self.default_plan.is_some()
     }
 }
 
@@ -68,15 +106,26 @@ pub fn parse(words: &[&str]) -> Result<Option<LimitDef>, String> {
     }
     let name = parse::name("a limit", name)?;
     let (mut key, mut rate, mut burst, mut exempt) = (None, None, None, None);
+    let (mut quota, mut plan_claim, mut default_plan, mut dry_run) = (None, None, None, false);
     for word in rest {
         (|| {
+            if word.eq_ignore_ascii_case(parse::DRY_RUN) {
+                let is_new = !std::mem::replace(&mut dry_run, true);
+                return if is_new { Ok(()) } else { Err("`dry-run` is there twice: leave one out".to_owned()) };
+            }
             let (option, value) = parse::option(word)?;
             match option {
                 "key" => parse::set_once(&mut key, option, parse_key(value)?),
                 "rate" => parse::set_once(&mut rate, option, value.parse::<Rate>()?),
                 "burst" => parse::set_once(&mut burst, option, parse_burst(value)?),
+                "quota" => parse::set_once(&mut quota, option, value.parse::<Quota>()?),
+                "plan-claim" => parse::set_once(&mut plan_claim, option, value.to_owned()),
+                "default-plan" => parse::set_once(&mut default_plan, option, parse::name("a plan", value)?),
                 "exempt" => parse::set_once(&mut exempt, option, parse_exempt(value)?),
-                _ => Err(format!("`{option}=` is not an option: use `key=`, `rate=`, `burst=` and `exempt=`")),
+                _ => Err(format!(
+                    "`{option}=` is not an option: use `key=`, `rate=`, `burst=`, `quota=`, `plan-claim=`, \
+                     `default-plan=` and `exempt=`, and the word `dry-run`"
+                )),
             }
         })()
         .map_err(|text: String| format!("limit `{name}`: {text}"))?;
@@ -84,7 +133,7 @@ pub fn parse(words: &[&str]) -> Result<Option<LimitDef>, String> {
     let key = key.ok_or_else(|| format!("limit `{name}` has no key: add `key=address`, `key=subject` or another"))?;
     let rate = rate.ok_or_else(|| format!("limit `{name}` has no rate: add one like `rate=100/s`"))?;
     let numbers = Numbers::new(rate, burst).map_err(|text| format!("limit `{name}`: {text}"))?;
-    Ok(Some(LimitDef { name, key, numbers, exempt }))
+    Ok(Some(LimitDef { name, key, numbers, quota, plan_claim, default_plan, exempt, dry_run }))
 }
 
 fn parse_key(text: &str) -> Result<Vec<KeyPart>, String> {
@@ -116,7 +165,11 @@ fn parse_key(text: &str) -> Result<Vec<KeyPart>, String> {
     Ok(parts)
 }
 
-fn parse_burst(text: &str) -> Result<u32, String> {
+/// `burst=`: the size of a bucket.
+///
+/// # Errors
+/// Text for the administrator.
+pub(super) fn parse_burst(text: &str) -> Result<u32, String> {
     parse::number(text)
         .ok()
         .and_then(|n| u32::try_from(n).ok())
@@ -141,7 +194,18 @@ mod tests {
         assert_eq!(limit.key, [KeyPart::Subject, KeyPart::Claim("tenant".to_owned())]);
         assert_eq!(limit.exempt.as_deref(), Some("office"));
         assert!(limit.needs_identity());
-        assert!(!parse(&["a", "key=global+address+peer", "rate=1/s"]).unwrap().unwrap().needs_identity());
+        assert!(limit.follows_plans() && !limit.dry_run && limit.quota.is_none());
+        assert!(!parse(&["a", "key=global+address+peer", "rate=1/s"]).unwrap().unwrap().follows_plans());
+        let words =
+            ["a", "key=address", "rate=1/s", "quota=100/day", "plan-claim=tier", "default-plan=free", "Dry-Run"];
+        let limit = parse(&words).unwrap().unwrap();
+        assert_eq!(limit.quota, Some("100/day".parse().unwrap()));
+        assert_eq!((limit.plan_claim.as_deref(), limit.default_plan.as_deref()), (Some("tier"), Some("free")));
+        assert!(limit.dry_run && limit.follows_plans() && !limit.needs_identity());
+        assert_eq!(limit.client_part(), Some("address"));
+        for (key, part) in [("global", None), ("global+peer", Some("peer")), ("address+subject", None)] {
+            assert_eq!(parse(&["a", &format!("key={key}"), "rate=1/s"]).unwrap().unwrap().client_part(), part, "{key}");
+        }
         assert_eq!(parse(&["none"]), Ok(None));
     }
 
@@ -166,6 +230,15 @@ mod tests {
             "a key=global rate=1/s rate=2/s",
             "a key=global rate=1/s colour=blue",
             "a/b key=global rate=1/s",
+            "a key=global rate=1/s quota=0/day",
+            "a key=global rate=1/s quota=5",
+            "a key=global rate=1/s quota=5/year",
+            "a key=global rate=1/s quota=4294967296/day",
+            "a key=global rate=1/s quota=5/day quota=6/week",
+            "a key=global rate=1/s default-plan=a/b",
+            "a key=global rate=1/s plan-claim=",
+            "a key=global rate=1/s dry-run=on",
+            "a key=global rate=1/s dry-run dry-run",
         ] {
             assert!(parse(&line.split(' ').filter(|w| !w.is_empty()).collect::<Vec<_>>()).is_err(), "{line}");
         }

@@ -14,6 +14,9 @@ pub fn name(what: &str, text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// The word that makes a directive tell what it would refuse, and refuse nothing.
+pub const DRY_RUN: &str = "dry-run";
+
 /// `on` or `off`.
 ///
 /// # Errors

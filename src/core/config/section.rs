@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::address::{Addresses, Item};
 use super::cors::CorsDef;
-use super::credentials::{Source, TokenMode};
+use super::credentials::{Credentials, TokenMode};
 use super::forward::ForwardDef;
 use super::limit::LimitDef;
+use super::lockout::LockoutDef;
 use super::resource::ResourceDef;
 
 /// `JwtGate`.
@@ -15,6 +16,8 @@ use super::resource::ResourceDef;
 pub enum Mode {
     /// Requests are not decided here; identity headers are removed all the same.
     Off,
+    /// Requests are decided, and let in all the same: what would have been refused is told.
+    DryRun,
     /// Requests are decided.
     On,
 }
@@ -71,6 +74,22 @@ impl std::fmt::Display for Origin {
     }
 }
 
+/// Who may connect.
+#[derive(Debug, Default)]
+pub struct AddressLists {
+    /// Replaces what is inherited; empty after `none`.
+    pub allow: Option<Vec<Item>>,
+    /// Added to what is inherited.
+    pub deny: Inherited<Item>,
+}
+
+impl AddressLists {
+    fn items(&self) -> impl Iterator<Item = (&'static str, &Item)> {
+        let allow = self.allow.iter().flatten().map(|item| ("JwtGateAllow", item));
+        allow.chain(self.deny.items.iter().map(|item| ("JwtGateDeny", item)))
+    }
+}
+
 /// What one section said.
 #[derive(Debug, Default)]
 pub struct Section {
@@ -85,11 +104,13 @@ pub struct Section {
     /// `JwtGateIssuers`.
     pub issuers: Option<Vec<String>>,
     /// `JwtGateCredentials`.
-    pub credentials: Option<Vec<Source>>,
-    /// `JwtGateAllow`: replaces what is inherited; empty after `none`.
-    pub allow: Option<Vec<Item>>,
-    /// `JwtGateDeny`.
-    pub deny: Inherited<Item>,
+    pub credentials: Option<Credentials>,
+    /// `JwtGateAllow` and `JwtGateDeny`.
+    pub addresses: AddressLists,
+    /// The same with `dry-run`.
+    pub address_trial: AddressLists,
+    /// `JwtGateLockout`; `Some(None)` after `off`.
+    pub lockout: Option<Option<LockoutDef>>,
     /// `JwtGateLimit`.
     pub limits: Inherited<(Origin, Arc<LimitDef>)>,
     /// `JwtGateLimitHeaders`.
@@ -106,24 +127,25 @@ pub struct Section {
     pub resource: Option<Option<Arc<ResourceDef>>>,
     /// `JwtGateErrorBody`.
     pub error_body: Option<ErrorBody>,
+    /// `JwtGateTrace`.
+    pub trace: Option<bool>,
 }
 
 impl Section {
+    /// The lists of addresses that refuse, or those of a dry run.
+    pub const fn addresses(&mut self, dry_run: bool) -> &mut AddressLists {
+        if dry_run { &mut self.address_trial } else { &mut self.addresses }
+    }
+
     /// The networks that this section names, each with the directive that does.
     pub fn network_names(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        fn named<'i>(
-            directive: &'static str,
-            items: impl Iterator<Item = &'i Item>,
-        ) -> impl Iterator<Item = (&'static str, &'i str)> {
-            items.filter_map(move |item| match &item.addresses {
-                Addresses::Named(name) => Some((directive, name.as_str())),
-                Addresses::Cidr(_) => None,
-            })
-        }
+        let items = self.addresses.items().chain(self.address_trial.items());
+        let named = items.filter_map(|(directive, item)| match &item.addresses {
+            Addresses::Named(name) => Some((directive, name.as_str())),
+            Addresses::Cidr(_) => None,
+        });
         let limits = self.limits.items.iter().filter_map(|(_, limit)| limit.exempt.as_deref());
-        named("JwtGateAllow", self.allow.iter().flatten())
-            .chain(named("JwtGateDeny", self.deny.items.iter()))
-            .chain(limits.map(|name| ("JwtGateLimit", name)))
+        named.chain(limits.map(|name| ("JwtGateLimit", name)))
     }
 }
 
@@ -135,12 +157,49 @@ pub fn begins(above: &str, path: &str) -> bool {
 
 /// `JwtGateRealm TEXT`: goes into a quoted string (RFC 9110 section 5.6.4).
 ///
+/// Clients of the Model Context Protocol search the whole challenge for `scope=` and its like, also inside of quotes: a
+/// realm with such a text would send them elsewhere, or have them ask for other scopes.
+///
 /// # Errors
 /// Text for the administrator.
 pub fn realm(words: &[&str]) -> Result<String, String> {
-    match words {
-        [text] if !text.is_empty() && text.bytes().all(|b| (0x20..0x7f).contains(&b)) => Ok((*text).to_owned()),
-        [text] => Err(format!("`{}` cannot be a realm: use visible ASCII characters", text.escape_debug())),
-        _ => Err("takes one text: put double quotes around a realm with spaces".to_owned()),
+    const PARAMETERS: [&str; 3] = ["scope=", "resource_metadata=", "error="];
+    let text = match words {
+        [text] if !text.is_empty() && text.bytes().all(|b| (0x20..0x7f).contains(&b)) => *text,
+        [text] => return Err(format!("`{}` cannot be a realm: use visible ASCII characters", text.escape_debug())),
+        _ => return Err("takes one text: put double quotes around a realm with spaces".to_owned()),
+    };
+    let lower = text.to_ascii_lowercase();
+    match PARAMETERS.iter().find(|parameter| lower.contains(**parameter)) {
+        Some(parameter) => Err(format!(
+            "`{text}` cannot be a realm: clients would take `{parameter}` in it for a part of the challenge; write a \
+             text without it (JwtGateResource says where tokens come from, and for which scopes)"
+        )),
+        None => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_realm_is_one_text_that_no_client_takes_for_more() {
+        for good in ["api", "Example API", "a \"b\" \\", "scope", "x=y", "resource_metadata"] {
+            assert_eq!(realm(&[good]).as_deref(), Ok(good));
+        }
+        for wrong in [&[][..], &[""], &["a", "b"], &["a\nb"], &["ä"]] {
+            assert!(realm(wrong).is_err(), "{wrong:?}");
+        }
+        for (wrong, parameter) in [
+            ("scope=admin", "`scope=`"),
+            ("my microscope=2", "`scope=`"),
+            ("a SCOPE=b", "`scope=`"),
+            ("see resource_metadata=https://evil.test", "`resource_metadata=`"),
+            ("error=none", "`error=`"),
+        ] {
+            let error = realm(&[wrong]).unwrap_err();
+            assert!(error.contains(parameter) && error.contains("JwtGateResource"), "{error}");
+        }
     }
 }

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::issuer::IssuerDef;
+use super::log::LogDef;
 use super::network::NetworkDef;
+use super::plan::PlanDef;
 use super::section::{Origin, Section};
 use crate::net::address::AddressPrefix;
 use crate::net::network::NetworkSet;
@@ -17,6 +19,8 @@ pub struct ServerSettings {
     pub issuers: Vec<(Origin, Arc<IssuerDef>)>,
     /// `JwtGateNetwork`.
     pub networks: Vec<(Origin, Arc<NetworkDef>)>,
+    /// `JwtGatePlan`.
+    pub plans: Vec<(Origin, Arc<PlanDef>)>,
     /// `JwtGateAddressPrefix`.
     pub prefix: Option<AddressPrefix>,
     /// `JwtGateTokenCache`.
@@ -27,6 +31,10 @@ pub struct ServerSettings {
     pub state_dir: Option<String>,
     /// `JwtGateRevocations`.
     pub revocations: Option<String>,
+    /// `JwtGateApiKeys`.
+    pub api_keys: Option<String>,
+    /// `JwtGateLog`; `Some(None)` after `off`.
+    pub log: Option<Option<Arc<LogDef>>>,
 }
 
 impl ServerSettings {
@@ -54,7 +62,19 @@ impl ServerSettings {
         Ok(())
     }
 
-    /// A virtual host on top of the main server: it knows the issuers and networks of both; its own
+    /// Adds a plan.
+    ///
+    /// # Errors
+    /// Text for the administrator if the name is taken in this server.
+    pub fn add_plan(&mut self, origin: Origin, plan: PlanDef) -> Result<(), String> {
+        if let Some((first, _)) = self.plans.iter().find(|(_, known)| known.name == plan.name) {
+            return Err(format!("the plan `{}` is defined already in {first}: give it another name", plan.name));
+        }
+        self.plans.push((origin, Arc::new(plan)));
+        Ok(())
+    }
+
+    /// A virtual host on top of the main server: it knows the issuers, networks and plans of both; its own
     /// take the place of those with the same name.
     #[must_use]
     pub fn merge(&self, host: &Self) -> Self {
@@ -69,11 +89,14 @@ impl ServerSettings {
         Self {
             issuers: names(&self.issuers, &host.issuers, |i| &i.name),
             networks: names(&self.networks, &host.networks, |n| &n.name),
+            plans: names(&self.plans, &host.plans, |p| &p.name),
             prefix: host.prefix.or(self.prefix),
             token_cache: host.token_cache.or(self.token_cache),
             shared_memory: self.shared_memory,
             state_dir: self.state_dir.clone(),
             revocations: host.revocations.clone().or_else(|| self.revocations.clone()),
+            api_keys: host.api_keys.clone().or_else(|| self.api_keys.clone()),
+            log: host.log.clone().or_else(|| self.log.clone()),
         }
     }
 }
@@ -85,13 +108,18 @@ pub const MAX_TOKEN_CACHE: usize = 1 << 20;
 /// `JwtGateSharedMemory`: bytes, where nothing else is said.
 pub const DEFAULT_SHARED_MEMORY: u64 = 16 << 20;
 
+/// The networks of a server by name; `None` for one whose file could never be read.
+pub type Networks = HashMap<String, Option<Arc<NetworkSet>>>;
+
 /// A server's issuers and networks, loaded.
 #[derive(Debug, Default)]
 pub struct ServerTables {
     /// In the order of the configuration.
     pub issuers: Vec<Arc<Issuer>>,
-    /// By name; `None` if its file could never be read.
-    pub networks: HashMap<String, Option<Arc<NetworkSet>>>,
+    /// By name.
+    pub networks: Networks,
+    /// In the order of the configuration.
+    pub plans: Vec<Arc<PlanDef>>,
     /// How addresses are grouped in limits.
     pub prefix: AddressPrefix,
 }
@@ -127,6 +155,16 @@ impl ServerTables {
                 "{directive} names the network `@{name}`, which is not defined in this server: \
                  add `JwtGateNetwork {name} ...`"
             ));
+        }
+        let defaults = section.limits.items.iter().filter_map(|(_, def)| Some((def, def.default_plan.as_ref()?)));
+        for (def, plan) in defaults {
+            if !self.plans.iter().any(|known| known.name == *plan) {
+                return Err(format!(
+                    "JwtGateLimit {}: `default-plan={plan}`: the plan is not defined in this server: add \
+                     `JwtGatePlan {plan} ...`",
+                    def.name
+                ));
+            }
         }
         match &section.issuers {
             Some(names) => {

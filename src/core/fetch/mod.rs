@@ -22,7 +22,10 @@ pub mod url;
 use std::{fmt, time::Duration};
 
 use self::client::Client;
-pub use self::{tls::check_ca, url::Url};
+pub use self::{
+    tls::{check_ca, trusting},
+    url::Url,
+};
 
 /// What is said of an address that a provider names and and that keys may not come from.
 const RULE: &str = "keys come over https only, from an address without user and fragment";

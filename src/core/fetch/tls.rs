@@ -65,6 +65,15 @@ fn roots(certificates: &[CertificateDer<'_>]) -> RootCerts {
     RootCerts::Specific(Arc::new(owned.collect()))
 }
 
+/// How a client has to do TLS that trusts the certificates in `ca` (PEM) and no others; without it, those of the
+/// system.
+///
+/// # Errors
+/// As [`check_ca`]; a system without certificates. Text for the administrator.
+pub fn trusting(ca: Option<&[u8]>) -> Result<TlsConfig, String> {
+    ca.map_or_else(system, only).map(config)
+}
+
 /// The provider is named here, since httpd's process may hold other code with another idea of the default.
 pub(super) fn config(trusted: RootCerts) -> TlsConfig {
     TlsConfig::builder()

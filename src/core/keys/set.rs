@@ -32,34 +32,57 @@ pub struct Loaded {
     pub skipped: Vec<String>,
 }
 
+/// An entry of a JWK set.
+#[derive(Debug)]
+pub struct Entry<'t> {
+    /// As its issuer wrote it.
+    pub json: Json<'t>,
+    /// The key that it is, or why it cannot verify any of the algorithms that are allowed.
+    pub key: Result<Key, String>,
+}
+
 /// Reads a JWK set (RFC 7517 section 5). Keys that cannot verify one of `allowed` are skipped.
 ///
 /// # Errors
 /// Too long, too many keys, not strictly JSON, no `keys`, none usable, or more than [`MAX_CANDIDATES`]
 /// usable ones without `kid`.
 pub fn from_jwks(bytes: &[u8], allowed: AlgorithmSet) -> Result<Loaded, String> {
-    check_length(bytes)?;
-    let document = Json::parse(bytes).map_err(|e| format!("not a JWK set: {e}"))?;
-    let Some(Json::Array(entries)) = document.member("keys") else {
-        return Err(match document.member("kty") {
-            Some(_) => "one JWK instead of a JWK set: write {\"keys\":[...]} around it".into(),
-            None => "not a JWK set: it has no array \"keys\"".into(),
-        });
-    };
-    if entries.len() > MAX_KEYS {
-        return Err(format!("{} keys; at most {MAX_KEYS} are accepted", entries.len()));
-    }
     let (mut keys, mut skipped) = (Vec::new(), Vec::new());
-    for (index, entry) in entries.iter().enumerate() {
-        match jwk::read(entry, allowed) {
+    for (index, Entry { json: entry, key }) in examine_jwks(bytes, allowed)?.into_iter().enumerate() {
+        match key {
             Ok(key) => keys.push(Arc::new(key)),
-            Err(reason) => skipped.push(format!("key {}: {reason}", jwk::label(entry, index))),
+            Err(reason) => skipped.push(format!("key {}: {reason}", jwk::label(&entry, index))),
         }
     }
     if keys.is_empty() {
         return Err(format!("no usable key in the JWK set: {}", reasons(&skipped)));
     }
     Ok(Loaded { keys: KeySet::new(keys)?, skipped })
+}
+
+/// The entries of a JWK set one by one, for an administrator to look at.
+///
+/// # Errors
+/// Too long, too many keys, not strictly JSON, no `keys`.
+pub fn examine_jwks(bytes: &[u8], allowed: AlgorithmSet) -> Result<Vec<Entry<'_>>, String> {
+    check_length(bytes)?;
+    let document = Json::parse(bytes).map_err(|e| format!("not a JWK set: {e}"))?;
+    let is_jwk = document.member("kty").is_some();
+    let keys = match document {
+        Json::Object(members) => members.into_iter().find(|(name, _)| name == "keys"),
+        _ => None,
+    };
+    let Some((_, Json::Array(entries))) = keys else {
+        return Err(if is_jwk {
+            "one JWK instead of a JWK set: write {\"keys\":[...]} around it".into()
+        } else {
+            "not a JWK set: it has no array \"keys\"".into()
+        });
+    };
+    if entries.len() > MAX_KEYS {
+        return Err(format!("{} keys; at most {MAX_KEYS} are accepted", entries.len()));
+    }
+    Ok(entries.into_iter().map(|json| Entry { key: jwk::read(&json, allowed), json }).collect())
 }
 
 /// Reads the public keys (`PUBLIC KEY`) and certificates (`CERTIFICATE`) of a PEM file (RFC 7468 sections

@@ -33,6 +33,19 @@ impl StoredSet {
     /// # Errors
     /// Another layout, another origin, or cut off.
     pub fn decode(bytes: &[u8], from: &str) -> Result<Self, String> {
+        let stored = Self::examine(bytes)?;
+        if stored.from != from.escape_default().to_string() {
+            return Err("holds the keys of another issuer".to_owned());
+        }
+        Ok(Self { from: from.to_owned(), ..stored })
+    }
+
+    /// Reads the bytes of a file about anybody's keys, for an administrator to look at. [`from`](Self::from) is as the
+    /// file has it: printable ASCII, with everything else escaped.
+    ///
+    /// # Errors
+    /// Another layout, or cut off.
+    pub fn examine(bytes: &[u8]) -> Result<Self, String> {
         let end = bytes.windows(2).position(|pair| pair == b"\n\n").ok_or("is not a key set of this module")?;
         let head = std::str::from_utf8(&bytes[..end]).map_err(|_| "is not a key set of this module")?;
         let jwks = &bytes[end + 2..];
@@ -41,10 +54,9 @@ impl StoredSet {
             return Err("is not a key set of this version".to_owned());
         }
         let mut value = |name: &str| lines.next().and_then(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        let (stated_from, fetched, length) = (value("from"), value("fetched"), value("bytes"));
-        if stated_from != Some(from.escape_default().to_string().as_str()) {
-            return Err("holds the keys of another issuer".to_owned());
-        }
+        let (from, fetched, length) = (value("from"), value("fetched"), value("bytes"));
+        let is_printable = |from: &&str| from.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let from = from.filter(is_printable).ok_or("does not say whose keys it holds")?;
         if length.and_then(|length| length.parse().ok()) != Some(jwks.len()) {
             return Err("is cut off".to_owned());
         }
@@ -66,6 +78,14 @@ mod tests {
     #[test]
     fn comes_back_as_it_was() {
         assert_eq!(StoredSet::decode(&stored().encode(), FROM).as_ref(), Ok(&stored()));
+    }
+
+    #[test]
+    fn anybody_s_can_be_looked_at() {
+        let found = StoredSet::examine(&stored().encode()).unwrap();
+        assert_eq!(found, StoredSet { from: FROM.escape_default().to_string(), ..stored() });
+        let hostile = String::from_utf8(stored().encode()).unwrap().replacen("https", "\u{1b}[2J", 1);
+        assert!(StoredSet::examine(hostile.as_bytes()).unwrap_err().contains("whose keys"));
     }
 
     #[test]
