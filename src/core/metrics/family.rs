@@ -1,0 +1,133 @@
+//! The metrics that exist. What is rendered, tested and documented is made or checked from this list.
+
+/// What a metric is (OpenMetrics 1.0, "Metric Types").
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// A number of events, which only grows.
+    Counter,
+    /// How something stands now.
+    Gauge,
+    /// Durations, counted by how long they are.
+    Histogram,
+}
+
+impl Kind {
+    /// The type as it is rendered.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// A metric: samples of one name, told apart by labels.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Family {
+    /// The name under which it is documented and asked for: that of a counter ends with `_total`.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// The labels of each sample, but `le`.
+    pub labels: &'static [&'static str],
+    /// One line that says what is counted.
+    pub help: &'static str,
+}
+
+impl Family {
+    /// The name under which its type is rendered: a counter's samples have more.
+    pub fn base(&self) -> &'static str {
+        self.name.strip_suffix("_total").unwrap_or(self.name)
+    }
+
+    /// Its unit, which the name ends with.
+    pub fn unit(&self) -> Option<&'static str> {
+        self.base().ends_with("_seconds").then_some("seconds")
+    }
+}
+
+const fn row(name: &'static str, kind: Kind, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family { name, kind, labels, help }
+}
+
+pub(super) const DECISIONS: Family = row(
+    "jwt_gate_decisions_total",
+    Kind::Counter,
+    &["verdict", "reason"],
+    "Decisions: allow, deny or would-deny (a dry run), and why; the reason of allow is none",
+);
+pub(super) const DECISION_SECONDS: Family =
+    row("jwt_gate_decision_seconds", Kind::Histogram, &[], "Time that a decision took, with its waits for keys");
+pub(super) const REQUEST_SECONDS: Family = row(
+    "jwt_gate_request_seconds",
+    Kind::Histogram,
+    &[],
+    "Time from the arrival of a decided request to the end of its answer",
+);
+pub(super) const RESPONSES: Family =
+    row("jwt_gate_responses_total", Kind::Counter, &["class"], "Answers to decided requests, by class of the status");
+pub(super) const TOKEN_CACHE: Family = row(
+    "jwt_gate_token_cache_total",
+    Kind::Counter,
+    &["outcome"],
+    "Tokens looked for in the cache: hit (seen before) or miss (verified)",
+);
+pub(super) const KEYS_AGE: Family = row(
+    "jwt_gate_keys_age_seconds",
+    Kind::Gauge,
+    &["issuer"],
+    "Time since the keys in use of an issuer were fetched; +Inf if it has none",
+);
+pub(super) const KEY_FETCHES: Family = row(
+    "jwt_gate_key_fetches_total",
+    Kind::Counter,
+    &["issuer", "outcome"],
+    "Attempts at fetching an issuer's keys: ok or failed",
+);
+pub(super) const LIMITS: Family = row(
+    "jwt_gate_limit_total",
+    Kind::Counter,
+    &["limit", "outcome"],
+    "Requests that a limit let pass (allow), refused (deny) or would have refused (would-deny, a dry run)",
+);
+pub(super) const LIMIT_SLOTS: Family =
+    row("jwt_gate_limit_slots", Kind::Gauge, &["state"], "Places for keys of limits in shared memory: used or free");
+pub(super) const NETWORK_AGE: Family = row(
+    "jwt_gate_network_age_seconds",
+    Kind::Gauge,
+    &["network"],
+    "Time since the file of a network was last read and good; +Inf if it never was",
+);
+pub(super) const LOCKOUTS: Family =
+    row("jwt_gate_lockouts_total", Kind::Counter, &[], "Times that an address was locked out");
+
+/// All metrics, in the order in which they are rendered.
+pub const FAMILIES: [Family; 11] = [
+    DECISIONS,
+    DECISION_SECONDS,
+    REQUEST_SECONDS,
+    RESPONSES,
+    TOKEN_CACHE,
+    KEYS_AGE,
+    KEY_FETCHES,
+    LIMITS,
+    LIMIT_SLOTS,
+    NETWORK_AGE,
+    LOCKOUTS,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_say_kind_and_unit() {
+        for (at, family) in FAMILIES.iter().enumerate() {
+            assert_eq!(FAMILIES.iter().position(|other| other.base() == family.base()), Some(at), "{}", family.name);
+            assert_eq!(family.name.ends_with("_total"), family.kind == Kind::Counter, "{}", family.name);
+            assert_eq!(family.name.ends_with("_seconds"), family.unit().is_some(), "{}", family.name);
+            assert!(family.name.starts_with("jwt_gate_") && !family.help.contains(['\n', '\\', '"']));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! How the gate is doing: the document behind the page of `SetHandler jwt-gate-status`.
+
+use std::time::Duration;
+
+use ring::digest;
+use serde_json::{Map, Value, json};
+
+use crate::limit::Occupancy;
+use crate::metrics::{Durations, Totals};
+use crate::time::UnixMicros;
+use crate::verdict::Reason;
+
+/// The page. It fetches the document every few seconds, and makes nothing of it but text.
+pub const PAGE: &str = include_str!("status.html");
+
+/// What the page may do (Content Security Policy Level 3): run its own script and style, which are named by their
+/// hashes, and fetch from where it came from.
+pub fn content_security_policy() -> String {
+    let hash = |element: &str| {
+        use base64::Engine;
+        let (begin, end) = (format!("<{element}>"), format!("</{element}>"));
+        let content = PAGE.split_once(&begin).and_then(|(_, rest)| rest.split_once(&end)).map_or("", |(text, _)| text);
+        base64::engine::general_purpose::STANDARD.encode(digest::digest(&digest::SHA256, content.as_bytes()))
+    };
+    format!(
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'",
+        hash("script"),
+        hash("style")
+    )
+}
+
+/// What is told.
+#[derive(Clone, Debug)]
+pub struct Status<'s> {
+    /// When this was so.
+    pub time: UnixMicros,
+    /// What was counted.
+    pub totals: Totals,
+    /// Issuers whose keys are fetched.
+    pub keys: Vec<KeysStatus<'s>>,
+    /// Networks in files.
+    pub networks: Vec<NetworkStatus<'s>>,
+    /// How many API keys there are; `None` where no file is named, or none could be read.
+    pub api_keys: Option<usize>,
+    /// How many revocations there are, likewise.
+    pub revocations: Option<usize>,
+    /// Usage plans, by name.
+    pub plans: Vec<&'s str>,
+    /// Tables in shared memory, and how full they are.
+    pub tables: Vec<(&'static str, Occupancy)>,
+}
+
+/// Keys that are fetched.
+#[derive(Clone, Copy, Debug)]
+pub struct KeysStatus<'s> {
+    /// The administrator's name of the issuer.
+    pub issuer: &'s str,
+    /// How long ago they were fetched, if ever.
+    pub age: Option<Duration>,
+    /// In how long they are fetched again.
+    pub due: Duration,
+}
+
+/// A network in a file.
+#[derive(Clone, Copy, Debug)]
+pub struct NetworkStatus<'s> {
+    /// As in `@NAME`.
+    pub name: &'s str,
+    /// How many blocks of addresses are in use; `None` if the file could never be read.
+    pub networks: Option<usize>,
+    /// How long ago the file was last read and good.
+    pub age: Option<Duration>,
+    /// How long ago what was good was written, if that is known.
+    pub written: Option<Duration>,
+}
+
+impl Status<'_> {
+    /// The document, JSON. Durations are seconds.
+    pub fn to_json(&self) -> String {
+        let Self { time, totals, keys, networks, api_keys, revocations, plans, tables } = self;
+        let fetches = |issuer: &str| totals.fetches.iter().find(|(name, _)| name == issuer).map(|(_, counts)| *counts);
+        let secs = |span: &Option<Duration>| span.map(|span| span.as_secs());
+        let keys = keys.iter().map(|KeysStatus { issuer, age, due }| {
+            let [fetched, failed] = fetches(issuer).unwrap_or_default().map(number);
+            json!({
+                "issuer": issuer,
+                "age_seconds": secs(age),
+                "next_fetch_seconds": due.as_secs(),
+                "fetched": fetched,
+                "failed": failed,
+            })
+        });
+        let networks = networks.iter().map(|NetworkStatus { name, networks, age, written }| {
+            json!({ "name": name, "networks": networks, "age_seconds": secs(age), "written_seconds": secs(written) })
+        });
+        let limits = totals.limits.iter().map(|(name, counts)| {
+            let [allow, deny, would_deny] = counts.map(number);
+            json!({ "name": name, "allow": allow, "deny": deny, "would_deny": would_deny })
+        });
+        let tables =
+            tables.iter().map(|(name, Occupancy { used, free })| json!({ "name": name, "used": used, "free": free }));
+        let responses = totals.responses.iter().map(|(class, count)| ((*class).to_owned(), number(*count).into()));
+        json!({
+            "time": time.rfc3339().to_string(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "decisions": {
+                "allow": number(totals.allowed),
+                "deny": reasons(&totals.denied),
+                "would_deny": reasons(&totals.would_be_denied),
+            },
+            "decision_time": durations(&totals.decisions),
+            "request_time": durations(&totals.requests),
+            "responses": responses.collect::<Map<String, Value>>(),
+            "token_cache": { "hit": number(totals.token_cache[0]), "miss": number(totals.token_cache[1]) },
+            "lockouts": number(totals.lockouts),
+            "limits": limits.collect::<Vec<_>>(),
+            "keys": keys.collect::<Vec<_>>(),
+            "networks": networks.collect::<Vec<_>>(),
+            "api_keys": api_keys,
+            "revocations": revocations,
+            "plans": plans,
+            "tables": tables.collect::<Vec<_>>(),
+        })
+        .to_string()
+    }
+}
+
+fn reasons(counts: &[(Reason, u128)]) -> Map<String, Value> {
+    counts.iter().map(|(reason, count)| (reason.word().to_owned(), number(*count).into())).collect()
+}
+
+fn durations(durations: &Durations) -> Value {
+    let seconds = |nanos: u64| Duration::from_nanos(nanos).as_secs_f64();
+    let Durations { count, sum_nanos, quantiles } = durations;
+    let mean = sum_nanos.checked_div(*count).map(|nanos| seconds(number(nanos)));
+    let [half, most, nearly_all] = quantiles.map(|nanos| nanos.map(seconds));
+    json!({ "count": number(*count), "mean": mean, "p50": half, "p95": most, "p99": nearly_all })
+}
+
+/// More than this happens nowhere.
+fn number(count: u128) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_policy_names_the_one_script_and_the_one_style_of_the_page() {
+        for element in ["script", "style"] {
+            assert_eq!(PAGE.matches(&format!("<{element}")).count(), 1, "{element}");
+        }
+        // What no hash allows, and what could turn a text into a part of the page.
+        for never in
+            [" style=", " onclick", " onload", "javascript:", "innerHTML", "outerHTML", "insertAdjacent", "eval("]
+        {
+            assert!(!PAGE.contains(never), "{never}");
+        }
+        for elsewhere in ["http://", "https://", "src=", "@import", "url("] {
+            assert!(!PAGE.contains(elsewhere), "{elsewhere}");
+        }
+        let policy = content_security_policy();
+        assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
+        // 32 bytes each, in base64.
+        assert_eq!(policy.matches("='").count(), 2, "{policy}");
+        assert!(!policy.contains("47DEQpj8HBSa"), "the hash of nothing: {policy}");
+    }
+}
