@@ -11,14 +11,15 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use jwt_gate_core::algorithm::{Algorithm, AlgorithmSet};
+use jwt_gate_core::config::limit::LimitDef;
 use jwt_gate_core::config::policy::Policy;
 use jwt_gate_core::config::section::{Mode, Section};
-use jwt_gate_core::config::server::ServerTables;
+use jwt_gate_core::config::server::{Networks, ServerTables};
 use jwt_gate_core::config::{address, limit};
 use jwt_gate_core::facts::PlainFacts;
-use jwt_gate_core::gate::{Prior, Shared, decide};
+use jwt_gate_core::gate::{ApiKeys, Prior, Shared, decide};
 use jwt_gate_core::keys::set;
-use jwt_gate_core::limit::{Buckets, Geometry, SlotTable};
+use jwt_gate_core::limit::{Geometry, Meter, SlotTable, TableKind, Tables};
 use jwt_gate_core::net::network::NetworkSet;
 use jwt_gate_core::revocation::{RevocationList, compile};
 use jwt_gate_core::sync::AtomicU64;
@@ -66,7 +67,7 @@ fn issuer(id: usize) -> Arc<Issuer> {
     })
 }
 
-fn policy(table: SlotTable<'_>, issuers: usize, networks: u32) -> Policy {
+fn policy(limits: Tables<'_>, issuers: usize, networks: u32) -> Policy {
     let inside: NetworkSet = (0..networks)
         .map(|n| format!("{}/32", Ipv4Addr::from(0x0a00_0000 + 2 * n)).parse().unwrap())
         .chain(["192.0.2.1".parse().unwrap()])
@@ -78,13 +79,15 @@ fn policy(table: SlotTable<'_>, issuers: usize, networks: u32) -> Policy {
     };
     let limit = |line: &str| Arc::new(limit::parse(&line.split(' ').collect::<Vec<_>>()).unwrap().unwrap());
     let mut section = Section { mode: Some(Mode::On), ..Section::default() };
-    section.allow = address::parse(&["@inside"]).unwrap();
+    section.addresses.allow = address::parse(&["@inside"]).unwrap().items;
     section.limits.items = vec![
         (Default::default(), limit("per-address key=address rate=1000000/s burst=1000000000")),
         (Default::default(), limit("per-user key=subject rate=1000000/s burst=1000000000")),
     ];
-    let buckets = |def: &Arc<_>| Buckets::reserve(table, def, [], NOW.mono).map(Arc::new);
-    Policy::resolve(&[&section], &tables, buckets).unwrap()
+    let meter = |def: &LimitDef, numbers, quota, dry_run| {
+        Meter::reserve(limits, def.id(dry_run), &def.key, (numbers, quota), &[], NOW).map(Arc::new)
+    };
+    Policy::resolve(&[&section], &tables, &meter).unwrap()
 }
 
 /// The subject of the first revocation.
@@ -106,9 +109,18 @@ fn revocations(entries: usize) -> RevocationList {
 fn bench(c: &mut Criterion) {
     let geometry = Geometry::for_bytes(64 << 20).unwrap();
     let words: Vec<AtomicU64> = (0..geometry.words()).map(|_| AtomicU64::new(0)).collect();
-    let table = SlotTable::format(&words, geometry, [1, 2]).unwrap();
+    let table = SlotTable::format(TableKind::Rates, &words, geometry, [1, 2]).unwrap();
     let (cache, nothing, few) = (TokenCache::new(4096), TokenCache::new(0), TokenCache::new(64));
-    let of = |tokens| Shared { limits: table, tokens, revocations: None };
+    let limits = Tables { rates: table, quotas: None };
+    let networks = Networks::default();
+    let of = |tokens| Shared {
+        limits,
+        lockouts: None,
+        tokens,
+        revocations: None,
+        api_keys: ApiKeys::None,
+        networks: &networks,
+    };
     let list = revocations(100_000);
     let with_list = |tokens| Shared { revocations: Some(&list), ..of(tokens) };
     let mut time = NOW;
@@ -125,7 +137,7 @@ fn bench(c: &mut Criterion) {
     };
     let client = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
     let stranger = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
-    let plain = policy(table, 1, 10_000);
+    let plain = policy(limits, 1, 10_000);
     let (good, forged, long) = (token(0, &SECRET), token(0, &[8; 32]), vec![b'a'; 8000]);
     let revoked = token(REVOKED, &SECRET);
     let mut group = c.benchmark_group("decide");
@@ -159,11 +171,11 @@ fn bench(c: &mut Criterion) {
     case(id("refused: forged"), &plain, of(&cache), &[&forged], client, Err("signature-invalid"));
     case(id("refused: 8000 bytes of garbage"), &plain, of(&cache), &[&long], client, Err("token-malformed"));
     for issuers in [1, 10, 100] {
-        let policy = policy(table, issuers, 10_000);
+        let policy = policy(limits, issuers, 10_000);
         case(BenchmarkId::new("warm, issuers", issuers), &policy, of(&few), &[&good], client, Ok(()));
     }
     for networks in [1, 100, 10_000, 100_000] {
-        let policy = policy(table, 1, networks);
+        let policy = policy(limits, 1, networks);
         case(BenchmarkId::new("warm, networks", networks), &policy, of(&few), &[&good], client, Ok(()));
     }
 }

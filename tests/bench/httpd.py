@@ -84,6 +84,15 @@ JwtGateTokenCache {{cache}}
 </Location>
 """
 
+REQUIRE = f"""\
+JwtGateForward X-Audience claim:aud
+    <RequireAll>
+        Require jwt-issuer bench
+        Require jwt-claim sub alice bob
+        Require jwt-claim aud {AUDIENCE}
+    </RequireAll>
+"""
+
 
 @dataclass
 class Case:
@@ -123,6 +132,15 @@ def cases(provider: IdentityProvider, keys: Path) -> list[Case]:
             gate(server=f"JwtGateRevocations {keys}/revoked.json\n{fetched}"),
             one,
         ),
+        Case("gate, three Require lines, two claims forwarded", gate(REQUIRE), one),
+        Case(
+            "gate, plan and quota beside two limits",
+            gate(
+                "JwtGateLimit per-plan key=subject rate=1/s quota=1/day plan-claim=iss default-plan=large",
+                server="JwtGatePlan large rate=1000000/s burst=1000000 quota=2000000000/month",
+            ),
+            one,
+        ),
         Case("gate loaded, but off", f"LoadModule jwt_gate_module {MODULE}\n", one),
         Case(refused, denied, one, 403, refused),
     ]
@@ -130,6 +148,7 @@ def cases(provider: IdentityProvider, keys: Path) -> list[Case]:
         Case("gate, address denied", gate("JwtGateDeny 127.0.0.0/8"), one, 403, refused),
         Case("gate, address denied, 7 KB token", gate("JwtGateDeny 127.0.0.0/8"), large, 403, refused),
         Case("gate, address limit used up", gate("JwtGateLimit tight key=address rate=1/d burst=1"), one, 429, refused),
+        Case("gate, address locked out", gate("JwtGateLockout failures=1/1h"), ["x.y.z"], 429, refused),
         Case("gate, another unknown kid each time", gate(server=fetched), unknown, 401, refused),
         Case("gate, malformed token", gate(), ["e30" + one[0][one[0].index(".") :]], 401, refused),
     ]

@@ -6,6 +6,7 @@
 mod token_mint;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use jwt_gate_core::algorithm::Algorithm::EdDSA;
 use jwt_gate_core::config::forward::{ForwardValue, parse};
@@ -13,7 +14,7 @@ use jwt_gate_core::expression::{claim_list, claim_text};
 use jwt_gate_core::forward::{
     HeaderName, ScrubList, clean_connection, encode_list, encode_value, encode_words, same_name, value,
 };
-use jwt_gate_core::token::Verified;
+use jwt_gate_core::identity::Identity;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use token_mint::{base64url, claims, judge, token};
@@ -55,12 +56,16 @@ fn scrub_list(names: &[String]) -> ScrubList {
 }
 
 /// A token with these members, written as they stand behind a comma.
-fn identity(members: &str) -> Verified {
-    judge(token(EdDSA, &claims(members)), |_| {}).unwrap()
+fn identity(members: &str) -> Identity {
+    identity_of(&claims(members))
+}
+
+fn identity_of(claims: &str) -> Identity {
+    Identity::of_token(Arc::new(judge(token(EdDSA, claims), |_| {}).unwrap()))
 }
 
 /// What the application receives under `JwtGateForward X-Test VALUE`.
-fn forwarded(wanted: &str, identity: &Verified) -> Option<String> {
+fn forwarded(wanted: &str, identity: &Identity) -> Option<String> {
     let def = parse(&["X-Test", wanted], |_| Err(String::new())).unwrap().unwrap();
     value(&def.value, identity)
 }
@@ -83,7 +88,7 @@ fn each_value_is_that_part_of_the_identity() {
     ] {
         assert_eq!(forwarded(wanted, &known).as_deref(), expected, "{wanted}");
     }
-    let unknown = judge(token(EdDSA, &claims("").replace(r#""sub":"alice","#, "")), |_| {}).unwrap();
+    let unknown = identity_of(&claims("").replace(r#""sub":"alice","#, ""));
     for wanted in ["subject", "client", "scope"] {
         assert_eq!(forwarded(wanted, &unknown), None, "{wanted}");
     }

@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // the lint spares test functions, but not what they call
 
+mod gate_api_keys;
 mod gate_buckets;
 mod gate_cors;
+mod gate_dry_run;
 mod gate_fixture;
 mod gate_limits;
+mod gate_lockout;
+mod gate_model;
+mod gate_plans;
 mod gate_prior;
 #[allow(dead_code, unused_imports)] // the tests of tokens use the rest
 mod token_mint;

@@ -1,23 +1,29 @@
 //! A server with four issuers and shared memory, policies written as directives, and requests to it.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jwt_gate_core::algorithm::Algorithm::EdDSA;
+use jwt_gate_core::apikey::{self, ApiKeyList};
 use jwt_gate_core::config::credentials::{self, TokenMode};
+use jwt_gate_core::config::limit::LimitDef;
 use jwt_gate_core::config::policy::Policy;
 use jwt_gate_core::config::section::{Mode, Section};
 use jwt_gate_core::config::server::ServerTables;
-use jwt_gate_core::config::{address, cors, limit, resource};
+use jwt_gate_core::config::{address, cors, limit, lockout, plan, resource};
+use jwt_gate_core::explain::{Explanation, StepResult, explain};
 use jwt_gate_core::facts::{Facts, Found, PlainFacts};
-use jwt_gate_core::gate::{Prior, Shared, Verdict, decide};
-use jwt_gate_core::limit::{Buckets, Geometry, SlotTable};
+use jwt_gate_core::gate::{ApiKeys, FailureCount, Prior, Refusal, Shared, Verdict, decide};
+use jwt_gate_core::identity::Identity;
+use jwt_gate_core::limit::{Geometry, LockoutRule, Lockouts, Meter, SlotTable, TableKind, Tables};
 use jwt_gate_core::net::address::AddressPrefix;
 use jwt_gate_core::revocation::RevocationList;
 use jwt_gate_core::sync::AtomicU64;
 use jwt_gate_core::time::{MonoNanos, Now};
 use jwt_gate_core::token::cache::TokenCache;
+use ring::digest;
 
 use super::token_mint::{self, AUD, ISS, issuer, sign, token};
 
@@ -27,9 +33,14 @@ pub(crate) const LOST: &str = "https://lost.test";
 
 /// What the requests of one test share.
 pub(crate) struct Gate {
-    table: SlotTable<'static>,
+    counts: Tables<'static>,
+    failures: SlotTable<'static>,
+    /// Those of all policies so far.
+    lockouts: RefCell<Vec<LockoutRule>>,
     tokens: TokenCache,
     pub(crate) tables: ServerTables,
+    /// As last read.
+    pub(crate) api_keys: ApiKeys<'static>,
     /// As last read.
     pub(crate) revocations: Option<RevocationList>,
 }
@@ -38,10 +49,13 @@ impl Gate {
     /// The issuers `login`, `other`, `lost` (without keys) and `session` (tokens without `iss`), and the
     /// networks `@office` (198.51.100.0/24) and `@unread`.
     pub(crate) fn new() -> Self {
-        let geometry = Geometry::new(64, 64);
-        // The table borrows its memory; a test's may as well stay until the process ends.
-        let words: &'static [AtomicU64] = (0..geometry.words()).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
-        let table = SlotTable::format(words, geometry, [1, 2]).unwrap();
+        let table = |kind| {
+            let geometry = Geometry::new(64, 64);
+            // The table borrows its memory; a test's may as well stay until the process ends.
+            let words = (0..geometry.words()).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+            SlotTable::format(kind, words, geometry, [1, 2]).unwrap()
+        };
+        let counts = Tables { rates: table(TableKind::Rates), quotas: Some(table(TableKind::Quotas)) };
         let issuers = [("login", Some(ISS)), ("other", Some(OTHER)), ("lost", Some(LOST)), ("session", None)];
         let issuers = issuers.into_iter().zip(0..).map(|((name, iss), id)| {
             let mut issuer = issuer(EdDSA);
@@ -51,18 +65,43 @@ impl Gate {
         });
         let office = Arc::new(["198.51.100.0/24".parse().unwrap()].into_iter().collect());
         let networks = [("office".to_owned(), Some(office)), ("unread".to_owned(), None)].into();
-        let tables = ServerTables { issuers: issuers.collect(), networks, prefix: AddressPrefix::default() };
-        Self { table, tokens: TokenCache::new(64), tables, revocations: None }
+        let prefix = AddressPrefix::default();
+        let tables = ServerTables { issuers: issuers.collect(), networks, plans: Vec::new(), prefix };
+        Self {
+            counts,
+            failures: table(TableKind::Lockouts),
+            lockouts: RefCell::default(),
+            tokens: TokenCache::new(64),
+            tables,
+            api_keys: ApiKeys::None,
+            revocations: None,
+        }
     }
 
-    /// What one section with these directives asks for, their prefix `JwtGate` left out.
+    /// The same with these plans, in this order.
+    pub(crate) fn with_plans(plans: &[&str]) -> Self {
+        let mut gate = Self::new();
+        let words = |line: &str| plan::parse(&line.split(' ').collect::<Vec<_>>()).unwrap();
+        gate.tables.plans = plans.iter().map(|line| Arc::new(words(line))).collect();
+        gate
+    }
+
+    /// What one section with these directives asks for, their prefix `JwtGate` left out; `dry-run` is one.
     pub(crate) fn policy(&self, directives: &[&str]) -> Policy {
         let mut section = Section { mode: Some(Mode::On), ..Section::default() };
         for directive in directives {
             let words: Vec<&str> = directive.split(' ').collect();
             match words[0] {
-                "Allow" => section.allow = address::parse(&words[1..]).unwrap(),
-                "Deny" => section.deny.add(address::parse(&words[1..]).unwrap()),
+                "dry-run" => section.mode = Some(Mode::DryRun),
+                "Allow" => {
+                    let directive = address::parse(&words[1..]).unwrap();
+                    section.addresses(directive.dry_run).allow = directive.items;
+                }
+                "Deny" => {
+                    let directive = address::parse(&words[1..]).unwrap();
+                    section.addresses(directive.dry_run).deny.add(directive.items);
+                }
+                "Lockout" => section.lockout = Some(lockout::parse(&words[1..]).unwrap()),
                 "Limit" => {
                     let limit = limit::parse(&words[1..]).unwrap().unwrap();
                     section.limits.items.push((Default::default(), Arc::new(limit)));
@@ -75,9 +114,13 @@ impl Gate {
                 other => panic!("{other}"),
             }
         }
-        let iss = || self.tables.issuers.iter().map(|i| i.issuer.as_deref().unwrap_or(&i.name));
-        let buckets = |def: &Arc<_>| Buckets::reserve(self.table, def, iss(), START).map(Arc::new);
-        Policy::resolve(&[&section], &self.tables, buckets).unwrap()
+        self.lockouts.borrow_mut().extend(section.lockout.flatten().map(|lockout| lockout.rule));
+        let iss: Vec<_> = self.tables.issuers.iter().map(|i| i.issuer.as_deref().unwrap_or(&i.name)).collect();
+        let now = Now { mono: START, wall: token_mint::now() };
+        let meter = |def: &LimitDef, numbers, quota, dry_run| {
+            Meter::reserve(self.counts, def.id(dry_run), &def.key, (numbers, quota), &iss, now).map(Arc::new)
+        };
+        Policy::resolve(&[&section], &self.tables, &meter).unwrap()
     }
 
     /// The decision on a request that is not part of another.
@@ -98,13 +141,48 @@ impl Gate {
         let mono = |time: Duration| MonoNanos(START.0 + u64::try_from(time.as_nanos()).unwrap());
         let now = Now { mono: mono(request.time), wall: token_mint::now().saturating_add(request.time) };
         let facts = TimedFacts { facts, later: mono(request.time + request.taking) };
-        let shared = Shared { limits: self.table, tokens: &self.tokens, revocations: self.revocations.as_ref() };
-        decide(policy, shared, &facts, prior, now)
+        let rules = Lockouts::new(self.lockouts.borrow().iter().copied());
+        let shared = Shared {
+            limits: self.counts,
+            lockouts: Some(FailureCount { rules: &rules, table: self.failures }),
+            tokens: &self.tokens,
+            revocations: self.revocations.as_ref(),
+            api_keys: self.api_keys,
+            networks: &self.tables.networks,
+        };
+        // Asking before changes nothing: the tests of the decision itself say so.
+        let (told, explanation) = explain(policy, shared, &facts, prior, now);
+        let verdict = decide(policy, shared, &facts, prior, now);
+        assert_explained(&verdict, &told, &explanation);
+        verdict
     }
 
     /// The decision in one word: `ok`, or the reason of the refusal.
     pub(crate) fn word(&self, policy: &Policy, request: &Request) -> &'static str {
         word(&self.decide(policy, request))
+    }
+}
+
+/// Asserts that a decision is as it was explained before.
+fn assert_explained(verdict: &Verdict<'_>, told: &Verdict<'_>, explanation: &Explanation) {
+    let refusal = |refusal: &Refusal<'_>| (refusal.reason, refusal.limit.map(|limit| limit.id), refusal.keys_of);
+    let all = |verdict: &Verdict<'_>| {
+        let who = verdict.outcome.as_ref().map_or(verdict.refused.as_ref(), |identity| identity.as_ref());
+        let who = who.map(|who| (who.subject().map(str::to_owned), who.plan().map(str::to_owned)));
+        let outcome = verdict.outcome.as_ref().err().map(refusal);
+        let would_deny = verdict.would_deny.as_ref().map(refusal);
+        let Verdict { source, charged, has_failed, preflight, .. } = verdict;
+        (outcome, would_deny, who, source.clone(), charged.clone(), *has_failed, *preflight)
+    };
+    assert_eq!(all(verdict), all(told));
+    let count = |result| explanation.steps.iter().filter(|step| step.result == result).count();
+    assert_eq!(count(StepResult::Refused), usize::from(verdict.outcome.is_err()), "{explanation:?}");
+    assert_eq!(count(StepResult::WouldRefuse) > 0, verdict.would_deny.is_some(), "{explanation:?}");
+    let standings = verdict.standings.iter().zip(&told.standings);
+    assert_eq!(verdict.standings.len(), told.standings.len());
+    for (after, before) in standings {
+        let is_charged = verdict.charged.contains(&after.limit.id);
+        assert_eq!(after.standing.remaining + u32::from(is_charged), before.standing.remaining, "{explanation:?}");
     }
 }
 
@@ -148,6 +226,16 @@ const START: MonoNanos = MonoNanos(1 << 40);
 
 pub(crate) fn word(verdict: &Verdict<'_>) -> &'static str {
     verdict.outcome.as_ref().map_or_else(|refusal| refusal.reason.word(), |_| "ok")
+}
+
+/// Whether these are by one token that was verified once.
+pub(crate) fn is_same_token(one: &Identity, other: &Identity) -> bool {
+    Arc::ptr_eq(one.token().unwrap(), other.token().unwrap())
+}
+
+/// Why the request would have been refused, or `-`.
+pub(crate) fn would_deny(verdict: &Verdict<'_>) -> &'static str {
+    verdict.would_deny.as_ref().map_or("-", |refusal| refusal.reason.word())
 }
 
 #[derive(Clone, Debug)]
@@ -212,6 +300,11 @@ impl Request {
         self.header("Cookie", format!("session={}", token.into()))
     }
 
+    /// With the API key of this id, where keys are looked for.
+    pub(crate) fn key(self, id: &str) -> Self {
+        self.header("X-Api-Key", key_text(id))
+    }
+
     pub(crate) fn after(self, time: Duration) -> Self {
         Self { time, ..self }
     }
@@ -226,6 +319,31 @@ pub(crate) fn token_of(iss: Option<&str>, more: &str) -> String {
     let iss = iss.map(|iss| format!(r#""iss":"{iss}","#)).unwrap_or_default();
     let comma = if more.is_empty() { "" } else { "," };
     token(EdDSA, &format!(r#"{{{iss}"aud":"{AUD}","exp":{}{comma}{more}}}"#, token_mint::NOW + 300))
+}
+
+/// A token of `login` with these claims that is good for years.
+pub(crate) fn lasting(more: &str) -> String {
+    let comma = if more.is_empty() { "" } else { "," };
+    token(EdDSA, &format!(r#"{{"iss":"{ISS}","aud":"{AUD}","exp":9000000000{comma}{more}}}"#))
+}
+
+/// The API keys of a server that knows these, by their ids; each with the other members of its entry, as they stand
+/// behind a comma.
+pub(crate) fn api_keys(keys: &[(&str, &str)]) -> ApiKeys<'static> {
+    let entry = |(id, more): &(&str, &str)| {
+        let hash = digest::digest(&digest::SHA256, key_text(id).as_bytes());
+        let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let comma = if more.is_empty() { "" } else { "," };
+        format!(r#"{{"id":"{id}","sha256":"{hash}"{comma}{more}}}"#)
+    };
+    let entries = keys.iter().map(entry).collect::<Vec<_>>().join(",");
+    let compiled = apikey::compile(format!(r#"{{"keys":[{entries}]}}"#).as_bytes()).unwrap();
+    ApiKeys::List(Box::leak(Box::new(ApiKeyList::open(Arc::new(compiled.bytes)).unwrap())))
+}
+
+/// The API key of this id.
+pub(crate) fn key_text(id: &str) -> String {
+    format!("secret-of-the-tests:{id}")
 }
 
 /// A token of `login` for this subject.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use jwt_gate_core::config::credentials::Source;
 use jwt_gate_core::gate::{Prior, Verdict};
-use jwt_gate_core::token::Verified;
+use jwt_gate_core::identity::Identity;
 
 use super::gate_fixture::*;
 use super::token_mint::ISS;
 
 /// Who `token` is for.
-fn identity(gate: &Gate, token: &str) -> Arc<Verified> {
+fn identity(gate: &Gate, token: &str) -> Identity {
     gate.decide(&gate.policy(&[]), &with(token)).outcome.unwrap().unwrap()
 }
 
@@ -58,7 +58,7 @@ fn a_known_identity_is_not_looked_for_again() {
     let prior = Prior { identity: Some((&alice, &Source::Bearer)), ..Prior::default() };
     for request in [from("192.0.2.1"), with(forged()), with("a").bearer("a"), with(token_for("bob"))] {
         let verdict = gate.decide_after(&policy, &request, prior);
-        assert!(Arc::ptr_eq(&verdict.outcome.unwrap().unwrap(), &alice));
+        assert!(is_same_token(&verdict.outcome.unwrap().unwrap(), &alice));
         assert_eq!(verdict.source, Some(Source::Bearer), "where it was found before");
     }
 }
@@ -68,7 +68,7 @@ fn a_known_identity_is_judged_again() {
     let gate = Gate::new();
     let alice = identity(&gate, &token_for("alice"));
     let early = identity(&gate, &token_of(Some(ISS), r#""nbf":1700000010"#));
-    let word_at = |directives: &[&str], identity: &Arc<Verified>, time| {
+    let word_at = |directives: &[&str], identity: &Identity, time| {
         let policy = gate.policy(directives);
         let prior = Prior { identity: Some((identity, &Source::Bearer)), ..Prior::default() };
         word(&gate.decide_after(&policy, &from("192.0.2.1").after(time), prior))
@@ -134,7 +134,7 @@ fn a_limit_that_refused_is_not_asked_again() {
     let request = with(token_for("alice"));
     assert_eq!(gate.word(&policy, &request), "ok");
     let refused = gate.decide(&policy, &request).outcome.unwrap_err();
-    let known = [(refused.limit.unwrap().buckets.id(), refused.retry_after.unwrap())];
+    let known = [(refused.limit.unwrap().id, refused.reason, refused.retry_after.unwrap())];
     let again = gate.decide_after(&policy, &request, Prior { refused: &known, ..Prior::default() });
     assert_eq!((word(&again), again.standings.len()), ("rate-limited", 0));
     assert_eq!(again.outcome.unwrap_err().retry_after, refused.retry_after);

@@ -5,11 +5,13 @@
 #[allow(dead_code, unused_imports)] // the tests of tokens use the rest
 mod token_mint;
 
+use std::sync::Arc;
+
 use jwt_gate_core::algorithm::Algorithm::EdDSA;
 use jwt_gate_core::config::requirement::{Kind, words};
 use jwt_gate_core::expression::{claim_list, claim_text};
+use jwt_gate_core::identity::Identity;
 use jwt_gate_core::requirement::Requirement;
-use jwt_gate_core::token::Verified;
 use proptest::collection::{hash_map, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -72,14 +74,14 @@ const NAMES: &[&str] = &["a", "b", "a.b", "b.a", "a.b.a", "", "x"];
 /// The claims that scopes, groups and client are read from.
 const TELLING: &[&str] = &["scope", "scp", "groups", "cognito:groups", "roles"];
 
-fn verified(payload: &Map<String, Value>) -> Verified {
+fn verified(payload: &Map<String, Value>) -> Identity {
     let mut claims = json!({"iss": ISS, "aud": AUD, "exp": NOW + 300});
     claims.as_object_mut().unwrap().extend(payload.clone());
-    judge(token(EdDSA, &claims.to_string()), |_| {}).unwrap()
+    Identity::of_token(Arc::new(judge(token(EdDSA, &claims.to_string()), |_| {}).unwrap()))
 }
 
-fn identity(payload: &str) -> Verified {
-    judge(token(EdDSA, &claims(payload)), |_| {}).unwrap()
+fn identity(payload: &str) -> Identity {
+    Identity::of_token(Arc::new(judge(token(EdDSA, &claims(payload)), |_| {}).unwrap()))
 }
 
 fn value() -> impl Strategy<Value = Value> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use gate_fixture::{Gate, OTHER};
 use jwt_gate_core::algorithm::Algorithm::EdDSA;
-use jwt_gate_core::answer::challenge;
+use jwt_gate_core::answer::{Scheme, challenge};
 use jwt_gate_core::config::policy::Policy;
 use jwt_gate_core::config::resource::{ResourceDef, parse};
 use jwt_gate_core::token::issuer::IssuerSet;
@@ -24,7 +24,7 @@ fn resource(words: &[&str]) -> ResourceDef {
 }
 
 fn metadata(policy: &Policy) -> String {
-    policy.resource.as_ref().unwrap().metadata(&policy.issuers, &policy.credentials)
+    policy.resource.as_ref().unwrap().metadata(&policy.issuers, &policy.credentials.sources)
 }
 
 /// RFC 9728 section 3.1: the well-known path goes between host and path.
@@ -128,12 +128,12 @@ fn who_lacks_a_token_or_scope_is_told_where_to_get_it() {
         ),
         (Reason::CredentialsAmbiguous, Some(&scoped), &needed, r#", error="invalid_request""#.to_owned()),
     ] {
-        let field = challenge("api", reason, resource, needed).unwrap();
+        let field = challenge(Scheme::Bearer, "api", reason, resource, needed).unwrap();
         assert_eq!(field, format!(r#"Bearer realm="api"{expected}"#));
     }
     for reason in Reason::ALL {
         let row = reason.consequence();
-        let field = challenge("api", reason, Some(&scoped), &[]);
+        let field = challenge(Scheme::Bearer, "api", reason, Some(&scoped), &[]);
         let leads_on = field.is_some_and(|field| field.contains("resource_metadata="));
         assert_eq!(leads_on, row.status == 401 || reason == Reason::ScopeInsufficient, "{}", row.word);
     }
@@ -169,7 +169,7 @@ proptest! {
         scopes in prop::collection::vec("[!#-\\[\\]-~]{1,8}", 0..4),
     ) {
         let resource = resource(&["https://a.example/a(b)'c"]);
-        let field = challenge(&realm, Reason::ScopeInsufficient, Some(&resource), &scopes).unwrap();
+        let field = challenge(Scheme::Bearer, &realm, Reason::ScopeInsufficient, Some(&resource), &scopes).unwrap();
         let mut expected = vec![("realm", realm), ("error", "insufficient_scope".to_owned())];
         if !scopes.is_empty() {
             expected.push(("scope", scopes.join(" ")));

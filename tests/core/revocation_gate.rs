@@ -1,12 +1,11 @@
 //! Revocation in the decision.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jwt_gate_core::config::credentials::Source;
 use jwt_gate_core::config::policy::Policy;
 use jwt_gate_core::gate::Prior;
-use jwt_gate_core::token::Verified;
+use jwt_gate_core::identity::Identity;
 
 use super::gate_fixture::*;
 use super::list;
@@ -15,7 +14,7 @@ use super::token_mint::ISS;
 const ALICE: &str = r#"{"issuer":"login","sub":"alice"}"#;
 const BOB: &str = r#"{"issuer":"login","sub":"bob"}"#;
 
-fn identity(gate: &Gate, policy: &Policy, request: &Request) -> Arc<Verified> {
+fn identity(gate: &Gate, policy: &Policy, request: &Request) -> Identity {
     gate.decide(policy, request).outcome.unwrap().unwrap()
 }
 
@@ -52,7 +51,7 @@ fn a_list_that_changes_counts_for_tokens_that_are_known() {
             assert_eq!(gate.word(&policy, &request), expected, "{entries:?}");
         }
         if expected == "ok" {
-            assert!(Arc::ptr_eq(&first, &identity(&gate, &policy, &request)), "out of the cache all the time");
+            assert!(is_same_token(&first, &identity(&gate, &policy, &request)), "out of the cache all the time");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! libFuzzer calls these functions through `fuzz_targets/`; the ordinary test run replays `corpus/`
 //! through them (`tests/core/fuzz_replay.rs`). A function says that something is wrong by panicking.
 
+mod api_key;
 mod fetch;
 mod keys;
 mod request;
@@ -10,10 +11,16 @@ mod requirement;
 mod revocation;
 mod token;
 
+use std::sync::Arc;
+
 use jwt_gate_core::forward::{HeaderName, ScrubList, clean_connection, encode_list, encode_value};
 use jwt_gate_core::net::address::{Cidr, parse_address};
-use jwt_gate_core::net::network::{NetworkSet, parse_file};
+use jwt_gate_core::net::aws_file::{self, Filter};
+use jwt_gate_core::net::cidr_file;
+use jwt_gate_core::net::list::{Format, NetworkList, compile};
+use jwt_gate_core::net::network::NetworkSet;
 
+pub use api_key::api_keys;
 pub use fetch::{discovery_document, fetch_url, max_age};
 pub use keys::{jwks, pem, secret};
 pub use request::{authorization, cookie, csrf, query};
@@ -26,7 +33,9 @@ pub type Target = fn(&[u8]);
 
 /// All targets by name. Each has a file in `fuzz_targets/`, a line in `Cargo.toml` and a folder in `corpus/`.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("api_keys", api_keys),
     ("authorization", authorization),
+    ("aws_file", aws_file),
     ("cidr", cidr),
     ("cidr_file", cidr_file),
     ("connection_header", connection_header),
@@ -48,6 +57,28 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("token", token),
 ];
 
+/// A file of AWS: whatever is chosen from it is a part of it, and what is compiled of it is what it names.
+pub fn aws_file(data: &[u8]) {
+    let chosen = Filter { services: vec!["S3".to_owned()], regions: Vec::new() };
+    match aws_file::read(data, &Filter::default()) {
+        Ok(networks) => {
+            assert!(!networks.is_empty());
+            let compiled = compile(data, &Format::Aws(Filter::default())).expect("what was read is compiled");
+            let list = NetworkList::open(Arc::new(compiled)).expect("what was compiled is opened");
+            assert!(list.len() <= networks.len() && list.set().len() <= list.len());
+            assert!(networks.iter().all(|cidr| list.set().contains(cidr.network())));
+            match aws_file::read(data, &chosen) {
+                Ok(chosen) => assert!(!chosen.is_empty() && chosen.iter().all(|cidr| networks.contains(cidr))),
+                Err(error) => assert_fit_for_log(&error),
+            }
+        }
+        Err(error) => {
+            assert_fit_for_log(&error);
+            assert!(aws_file::read(data, &chosen).is_err());
+        }
+    }
+}
+
 /// One network, as in `JwtGateAllow`: what is read is written and read as the same.
 pub fn cidr(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
@@ -67,14 +98,14 @@ pub fn cidr(data: &[u8]) {
 
 /// A file of networks: the set holds what the list names, and the list can be written anew.
 pub fn cidr_file(data: &[u8]) {
-    match parse_file(data) {
+    match cidr_file::read(data) {
         Ok(networks) => {
             assert!(!networks.is_empty());
             let set: NetworkSet = networks.iter().copied().collect();
             assert!(!set.is_empty() && set.len() <= networks.len());
             assert!(networks.iter().all(|cidr| set.contains(cidr.network())));
             let written: String = networks.iter().map(|cidr| format!("{cidr}\n")).collect();
-            assert_eq!(parse_file(written.as_bytes()), Ok(networks));
+            assert_eq!(cidr_file::read(written.as_bytes()), Ok(networks));
         }
         Err(error) => assert_fit_for_log(&error),
     }

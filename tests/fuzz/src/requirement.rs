@@ -1,9 +1,12 @@
 //! What a `Require` line asks for, and claims as they leave the gate.
 
+use std::sync::Arc;
+
 use jwt_gate_core::config::forward::ForwardValue;
 use jwt_gate_core::config::requirement::{Kind, words};
 use jwt_gate_core::expression::{claim_list, claim_text};
 use jwt_gate_core::forward::value;
+use jwt_gate_core::identity::Identity;
 use jwt_gate_core::requirement::Requirement;
 use jwt_gate_core::token::json::Json;
 use serde_json::{Value, json};
@@ -19,7 +22,7 @@ const MAX_CLAIM: usize = 1_000;
 pub fn requirement(data: &[u8]) {
     let split = data.iter().position(|b| *b == b'\n').unwrap_or(data.len());
     let (line, claim) = (&data[..split], data.get(split + 1..).unwrap_or_default());
-    let identity = claim_of(claim).map(|claim| (let_in("test", &claims(&claim)), claim));
+    let identity = claim_of(claim).map(|claim| (Identity::of_token(Arc::new(let_in("test", &claims(&claim)))), claim));
 
     let Ok(line) = str::from_utf8(line) else { return };
     let written = words(line).iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
