@@ -89,7 +89,7 @@ fn bindings(includes: &[PathBuf], defines: &[String]) {
         .clang_arg("-D_GNU_SOURCE")
         .allowlist_function("(ap|apr)_.*|jwt_gate_.*")
         .allowlist_type("module|command_rec|cmd_parms|request_rec|server_rec|conn_rec|ap_.*|apr_.*|authz_.*|core_.*|JWT_GATE.*")
-        .allowlist_var("AP_.*|AUTHZ_.*|APLOG_.*|APR_.*|HTTP_.*|M_.*|MODULE_MAGIC_.*|PROXYREQ_.*|SATISFY_.*|NOT_IN_.*|GLOBAL_ONLY|TOO_MANY|JWT_GATE.*|ap_.*")
+        .allowlist_var("AP_.*|AUTHZ_.*|APLOG_.*|APR_.*|HTTP_.*|M_.*|MODULE_MAGIC_.*|PROXYREQ_.*|REQUEST_CHUNKED_DECHUNK|SATISFY_.*|NOT_IN_.*|GLOBAL_ONLY|TOO_MANY|JWT_GATE.*|ap_.*")
         .prepend_enum_name(false)
         .layout_tests(false)
         .generate_comments(false)

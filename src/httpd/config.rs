@@ -14,7 +14,7 @@ use super::pool::Pool;
 use super::record::jwt_gate_module;
 use super::{ffi, text};
 // The types of the module's own that the fence keeps for it.
-pub(super) use crate::access::RequestState;
+pub(super) use crate::decision::RequestState;
 pub(super) use crate::runtime::Runtime;
 
 /// What httpd holds for a section, or for several merged ones. Lives on a pool; needs no drop.

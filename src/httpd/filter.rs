@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use super::request::Request;
 use super::{ffi, guard};
-use crate::access;
+use crate::{access, answers};
 
 /// The filters of this module.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,8 @@ pub(crate) enum Filter {
     Problem,
     /// Looks at the headers of an answer before they are sent.
     AnswerHeaders,
+    /// Counts an answer of the application that tells of a failed try.
+    FailedTry,
     /// Has the last word on CORS.
     Cors,
 }
@@ -22,6 +24,7 @@ impl Filter {
         match self {
             Self::Problem => c"JWT_GATE_PROBLEM",
             Self::AnswerHeaders => c"JWT_GATE_ANSWER_HEADERS",
+            Self::FailedTry => c"JWT_GATE_FAILED_TRY",
             Self::Cors => c"JWT_GATE_CORS",
         }
     }
@@ -41,6 +44,12 @@ pub(super) unsafe fn register() {
             None,
             ffi::AP_FTYPE_CONTENT_SET,
         );
+        ffi::ap_register_output_filter(
+            Filter::FailedTry.name().as_ptr(),
+            Some(failed_try),
+            None,
+            ffi::AP_FTYPE_CONTENT_SET,
+        );
         // Next to the filter that writes the headers: behind mod_headers, which may set fields of its own, and behind
         // mod_cache, which shows to one origin what was answered to another.
         ffi::ap_register_output_filter(Filter::Cors.name().as_ptr(), Some(cors), None, ffi::AP_FTYPE_PROTOCOL - 1);
@@ -55,7 +64,7 @@ unsafe extern "C" fn problem(
     // SAFETY: httpd calls a filter with itself, its request and a live brigade.
     let (request, ended) = unsafe { (Request::from_raw((*filter).r), ffi::jwt_gate_has_eos(brigade) != 0) };
     if ended {
-        let body = guard::run(None, |_| (), || access::problem_body(request));
+        let body = guard::run(None, |_| (), || answers::problem_body(request));
         if let Some(body) = body {
             request.set_content_type(c"application/problem+json");
             // SAFETY: the brigade is ours to empty; the body is copied to the request's pool first, since it
@@ -82,12 +91,20 @@ unsafe extern "C" fn answer_headers(
     brigade: *mut ffi::apr_bucket_brigade,
 ) -> ffi::apr_status_t {
     // SAFETY: httpd calls a filter with itself and a live brigade.
-    unsafe { once(filter, brigade, access::complete_answer) }
+    unsafe { once(filter, brigade, answers::complete_answer) }
+}
+
+unsafe extern "C" fn failed_try(
+    filter: *mut ffi::ap_filter_t,
+    brigade: *mut ffi::apr_bucket_brigade,
+) -> ffi::apr_status_t {
+    // SAFETY: as above.
+    unsafe { once(filter, brigade, access::on_answer) }
 }
 
 unsafe extern "C" fn cors(filter: *mut ffi::ap_filter_t, brigade: *mut ffi::apr_bucket_brigade) -> ffi::apr_status_t {
     // SAFETY: as above.
-    unsafe { once(filter, brigade, access::speak_of_cors) }
+    unsafe { once(filter, brigade, answers::speak_of_cors) }
 }
 
 /// Runs once per answer, before its headers are written.

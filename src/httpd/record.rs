@@ -70,6 +70,7 @@ unsafe extern "C" fn register_hooks(pool: *mut ffi::apr_pool_t) {
         ffi::ap_hook_fixups(Some(on_authorized), none, none, ffi::JWT_GATE_HOOK_REALLY_FIRST);
         ffi::ap_hook_fixups(Some(on_fixups), none, none, ffi::JWT_GATE_HOOK_REALLY_LAST);
         ffi::ap_hook_handler(Some(on_handler), none, BEHIND_HANDLER.0.as_ptr(), ffi::JWT_GATE_HOOK_REALLY_FIRST);
+        ffi::ap_hook_log_transaction(Some(on_log), none, none, ffi::JWT_GATE_HOOK_MIDDLE);
         ffi::ap_hook_insert_error_filter(Some(on_error), none, none, ffi::JWT_GATE_HOOK_LAST);
         filter::register();
         authz::register(pool);
@@ -184,4 +185,16 @@ unsafe extern "C" fn on_error(request: *mut ffi::request_rec) {
             Status::OK
         });
     }
+}
+
+unsafe extern "C" fn on_log(request: *mut ffi::request_rec) -> c_int {
+    // SAFETY: httpd hands in the request, which lives until all modules have logged it.
+    unsafe {
+        request_hook(request, "log_transaction", |request| {
+            (HOOKS.log)(request);
+            Status::DECLINED
+        });
+    }
+    // What goes wrong here is no reason for other modules not to log the request.
+    Status::DECLINED.raw()
 }

@@ -5,8 +5,11 @@ use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::raw::c_int;
 use std::ptr::NonNull;
+use std::time::Duration;
 
 use jwt_gate_core::config::section::Section;
+use jwt_gate_core::facts::Found;
+use jwt_gate_core::time::UnixMicros;
 
 use super::config::{self, DirConfig, RequestState};
 use super::filter::Filter;
@@ -72,6 +75,11 @@ impl<'r> Request<'r> {
         NonNull::new(self.get(|r| r.prev)).map(|raw| Self { raw, life: PhantomData })
     }
 
+    /// The request to which this one was redirected internally.
+    pub(crate) fn next(self) -> Option<Self> {
+        NonNull::new(self.get(|r| r.next)).map(|raw| Self { raw, life: PhantomData })
+    }
+
     /// What this module keeps with the request.
     pub(crate) fn state(self) -> Option<&'r RequestState> {
         // SAFETY: the entry is null or was set by `set_state`.
@@ -120,6 +128,14 @@ impl<'r> Request<'r> {
     pub(crate) fn path(self) -> &'r [u8] {
         // SAFETY: NUL-terminated or null, on the request's pool.
         unsafe { text::bytes(self.get(|r| r.uri)) }.unwrap_or_default()
+    }
+
+    /// The path as sections are found by it, decoded; and the URL that the request is about to be forwarded to, if that
+    /// is known yet, without the query string, which `nocanon` leaves in it.
+    pub(crate) fn paths(self) -> [Option<&'r [u8]>; 2] {
+        // SAFETY: NUL-terminated or null, on the request's pool.
+        let url = unsafe { text::bytes(self.get(|r| r.filename)) }.and_then(|name| name.strip_prefix(b"proxy:"));
+        [Some(self.path()), url.and_then(|url| url.split(|byte| *byte == b'?').next())]
     }
 
     /// The query string, without `?`.
@@ -203,10 +219,36 @@ impl<'r> Request<'r> {
         u16::try_from(self.get(|r| r.status)).unwrap_or(0)
     }
 
+    /// Whether the end of an answer was sent for this part.
+    pub(crate) fn has_answered(self) -> bool {
+        self.get(|r| r.eos_sent) != 0
+    }
+
+    /// Sets the status of an answer that a handler writes itself.
+    pub(crate) fn set_status(self, status: u16) {
+        // SAFETY: live, used by this thread alone.
+        unsafe { (*self.raw.as_ptr()).status = c_int::from(status) };
+    }
+
     /// The administrator's `ErrorDocument` for a status: a text behind `"`, or a URL.
     pub(crate) fn error_document(self, status: u16) -> Option<&'r [u8]> {
         // SAFETY: the request is live; the index is httpd's own; the result is configuration.
         unsafe { text::bytes(ffi::ap_response_code_string(self.raw(), ffi::ap_index_of_response(c_int::from(status)))) }
+    }
+
+    /// How long ago it came, by the wall clock.
+    pub(crate) fn age(self, now: UnixMicros) -> Duration {
+        let came = u64::try_from(self.get(|r| r.request_time)).unwrap_or(0);
+        Duration::from_micros(now.0.saturating_sub(came))
+    }
+
+    /// The name by which httpd's logs know it: mod_unique_id's, else that of the error log, if it has given one.
+    pub(crate) fn log_id(self) -> Option<&'r [u8]> {
+        match self.environment().header("UNIQUE_ID") {
+            Found::One(id) => Some(id),
+            // SAFETY: NUL-terminated or null, on the request's pool.
+            Found::None | Found::Many => unsafe { text::bytes(self.get(|r| r.log_id)) },
+        }
     }
 
     /// Whether a body follows of which the client did not say how long it is.
@@ -229,6 +271,15 @@ impl<'r> Request<'r> {
         unsafe {
             (*self.raw.as_ptr()).user = user;
             (*self.raw.as_ptr()).ap_auth_type = auth_type.as_ptr().cast_mut();
+        }
+    }
+
+    /// Takes the user away.
+    pub(crate) fn forget_user(self) {
+        // SAFETY: live, used by this thread alone.
+        unsafe {
+            (*self.raw.as_ptr()).user = std::ptr::null_mut();
+            (*self.raw.as_ptr()).ap_auth_type = std::ptr::null_mut();
         }
     }
 
@@ -256,6 +307,12 @@ impl<'r> Request<'r> {
             (*self.raw.as_ptr()).handler = c"jwt-gate-document".as_ptr();
             (*self.raw.as_ptr()).finfo.filetype = ffi::APR_NOFILE;
         }
+    }
+
+    /// The name of the handler that will answer.
+    pub(crate) fn handler(self) -> Option<&'r [u8]> {
+        // SAFETY: null or a string that lives as long as the request.
+        unsafe { text::bytes(self.get(|r| r.handler)) }
     }
 
     /// Says in a 405 that only GET and HEAD are allowed.

@@ -1,6 +1,6 @@
 //! Servers: the main one and its virtual hosts.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::marker::PhantomData;
 use std::os::raw::c_int;
 use std::ptr::NonNull;
@@ -94,27 +94,6 @@ impl<'s> Server<'s> {
         full.map_or_else(|| path.to_owned(), |full| String::from_utf8_lossy(full).into_owned())
     }
 
-    /// A value that outlives configurations, made when it is first asked for. Only in the parent, one borrow
-    /// at a time.
-    pub(crate) fn kept<T: Default + 'static>(self) -> Kept<T> {
-        let pool = self.process_pool();
-        // Another build of this module, loaded by a graceful restart, has types of another layout: the address
-        // of a constant of this build is part of the name.
-        let name = format!("mod_jwt_gate.kept.{:p}.{}", &raw const BUILD, std::any::type_name::<T>());
-        let name = pool.c_string(name.as_bytes());
-        let mut found: *mut c_void = std::ptr::null_mut();
-        // SAFETY: the pool lives as long as the process; under this name only this function stores, and only a
-        // `T`, since the name tells types and builds apart. httpd's parent has one thread.
-        unsafe {
-            ffi::apr_pool_userdata_get(&raw mut found, name, pool.raw());
-            if found.is_null() {
-                found = pool.place(T::default()).as_ptr().cast();
-                ffi::apr_pool_userdata_setn(found, name, None, pool.raw());
-            }
-        }
-        Kept(NonNull::new(found.cast()).expect("just made"))
-    }
-
     pub(super) fn process_pool(self) -> Pool<'static> {
         // SAFETY: the pool of the process lives as long as the process.
         unsafe { Pool::from_raw((*self.record().process).pool) }
@@ -126,35 +105,37 @@ impl<'s> Server<'s> {
     }
 }
 
-/// Something at an address that no other loaded build of this module has.
-static BUILD: u8 = 0;
-
-/// A value of the process, borrowed.
-pub(crate) struct Kept<T>(NonNull<T>);
-
-impl<T> std::ops::Deref for Kept<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        // SAFETY: lives as long as the process; `Server::kept` asks for one borrow at a time.
-        unsafe { self.0.as_ref() }
-    }
-}
-
-impl<T> std::ops::DerefMut for Kept<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as above.
-        unsafe { self.0.as_mut() }
-    }
-}
-
 /// Random words for a secret.
 pub(crate) fn random() -> [u64; 2] {
-    let mut words = [0_u64; 2];
-    // SAFETY: the buffer has that many bytes; any bit pattern is a number.
-    let failed = unsafe { ffi::apr_generate_random_bytes(words.as_mut_ptr().cast(), size_of_val(&words)) };
+    [(); 2].map(|()| u64::from_ne_bytes(random_bytes()))
+}
+
+/// Random bytes.
+pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // SAFETY: the buffer has that many bytes.
+    let failed = unsafe { ffi::apr_generate_random_bytes(bytes.as_mut_ptr(), N) };
     assert!(failed == 0, "the system gives no random bytes");
-    words
+    bytes
+}
+
+/// A secret that is made at the first start, and stays the same over graceful restarts.
+pub(crate) fn lasting_secret(server: Server<'_>) -> [u64; 2] {
+    const NAME: &CStr = c"mod_jwt_gate.secret.1";
+    let pool = server.process_pool();
+    let mut found: *mut c_void = std::ptr::null_mut();
+    // SAFETY: the pool lives as long as the process; under this name only what is placed below is stored, by this
+    // build of the module or another: two words.
+    unsafe {
+        ffi::apr_pool_userdata_get(&raw mut found, NAME.as_ptr(), pool.raw());
+        if let Some(secret) = NonNull::new(found.cast::<[u64; 2]>()) {
+            return secret.read();
+        }
+        let secret = random();
+        let kept = std::ptr::from_ref(pool.copy(&[secret])).cast::<c_void>();
+        ffi::apr_pool_userdata_setn(kept, NAME.as_ptr(), None, pool.raw());
+        secret
+    }
 }
 
 /// Threads with which each child process answers requests: 1 under prefork.

@@ -20,6 +20,12 @@ pub(crate) struct SegmentName(&'static CStr);
 impl SegmentName {
     /// Where limits are counted.
     pub(crate) const LIMITS: Self = Self(c"mod_jwt_gate.segment");
+    /// Where quotas are counted that no file could be had for.
+    pub(crate) const QUOTAS: Self = Self(c"mod_jwt_gate.quotas");
+    /// Where failed tries are counted.
+    pub(crate) const LOCKOUTS: Self = Self(c"mod_jwt_gate.lockouts");
+    /// Where it is counted what all processes do.
+    pub(crate) const METRICS: Self = Self(c"mod_jwt_gate.metrics");
     /// Where keys are handed from process to process.
     pub(crate) const KEYS: Self = Self(c"mod_jwt_gate.keys");
 }

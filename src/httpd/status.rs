@@ -19,6 +19,11 @@ impl Status {
         Self(status as c_int)
     }
 
+    /// The HTTP status, if it is one.
+    pub(crate) fn code(self) -> Option<u16> {
+        u16::try_from(self.0).ok().filter(|code| *code >= 100)
+    }
+
     pub(super) const fn raw(self) -> c_int {
         self.0
     }
