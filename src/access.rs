@@ -1,160 +1,36 @@
 //! One request: facts, decision, and what follows from it.
 
-use std::cell::RefCell;
-use std::net::IpAddr;
+use std::ffi::CStr;
 use std::sync::Arc;
 
 use arc_swap::Guard;
-use jwt_gate_core::config::cors::CorsDef;
 use jwt_gate_core::config::credentials::{Source, TokenMode};
-use jwt_gate_core::config::limit::LimitDef;
 use jwt_gate_core::config::policy::Policy;
 use jwt_gate_core::config::section::{ErrorBody, Mode};
-use jwt_gate_core::facts::{Facts, Found};
-use jwt_gate_core::gate::{self, Prior, Refusal, Shared, Tested, Verdict};
-use jwt_gate_core::limit::{LimitId, Standing};
-use jwt_gate_core::time::{MonoNanos, Now};
-use jwt_gate_core::token::Verified;
-use jwt_gate_core::verdict::Reason;
-use jwt_gate_core::{answer, cors, credentials, forward};
-use smallvec::SmallVec;
+use jwt_gate_core::explain;
+use jwt_gate_core::gate::{self, Prior, Refusal, Shared, Verdict};
+use jwt_gate_core::identity::Identity;
+use jwt_gate_core::limit::{LockoutRule, QUOTA_SUFFIX};
+use jwt_gate_core::path;
+use jwt_gate_core::time::Now;
+use jwt_gate_core::usage::{self, Used};
+use jwt_gate_core::verdict::{Reason, Ruling};
 
+use crate::account::Account;
+use crate::answers::{add_cors, has_large_body, limit_fields, refusal_fields};
+use crate::decision::{
+    Asked, Caching, Caller, Decision, Kept, LimitStanding, Refused, answered, caller, decision, is_imagined, is_inner,
+    keep, ledger, refusal, root, take_asked,
+};
+use crate::explaining;
+use crate::facts::RequestFacts;
 use crate::httpd::{Filter, Level, Log, Request, Status, now};
-use crate::identity;
+use crate::refresher::shown;
 use crate::runtime::{Live, Runtime, Waited};
-
-/// What is kept with a request.
-pub(crate) struct RequestState {
-    /// Of the client request as a whole; only in the state of its first part (see [`root`]).
-    ledger: RefCell<Ledger>,
-    /// What was decided for this part of it; `None` if only other parts were decided.
-    decision: Option<Decision>,
-}
-
-/// What one client request has been counted for, who sent it, and how a part of it was refused.
-#[derive(Default)]
-struct Ledger {
-    charged: SmallVec<[LimitId; 4]>,
-    refused_by: SmallVec<[(LimitId, u64); 1]>,
-    /// What the answer says of limits.
-    standings: SmallVec<[(Arc<LimitDef>, Standing); 4]>,
-    identity: Option<(Arc<Verified>, Source)>,
-    refusal: Option<(Arc<Policy>, Refused)>,
-    /// The part whose `Require` lines are being asked: from its decision until httpd has let it in.
-    asked: Option<Asked>,
-}
-
-struct Decision {
-    policy: Arc<Policy>,
-    /// What httpd had merged for the request when this was decided.
-    configuration: usize,
-    verdict: Kept,
-    /// The client's `Origin`, where CORS applies: mod_headers may have taken it out when the answer comes.
-    origin: Option<Vec<u8>>,
-}
-
-/// A part of a request that the gate let in, and that `Require` lines of this module were asked about: should httpd
-/// answer it with 403, that is (also) our refusal.
-struct Asked {
-    policy: Arc<Policy>,
-    /// Somebody sent it, so that the lack of a scope is the lack of that token.
-    known: bool,
-    /// Scopes of those lines that were not met.
-    scopes: Vec<String>,
-}
-
-/// Who sent a request, as far as the gate knows.
-pub(crate) enum Caller<'r> {
-    Known(&'r Verified),
-    Anonymous,
-    /// It is the administrator's page for a refusal.
-    ShownErrorPage,
-    /// The gate is off here.
-    NotDecided,
-}
-
-/// Who sent a request.
-pub(crate) fn caller(request: Request<'_>) -> Caller<'_> {
-    match decision(request).map(|decision| &decision.verdict) {
-        Some(Kept::Allowed { identity: Some(identity), .. }) => Caller::Known(identity),
-        Some(Kept::Allowed { identity: None, .. } | Kept::Document { .. }) => Caller::Anonymous,
-        Some(Kept::ErrorPage) => Caller::ShownErrorPage,
-        Some(Kept::Preflight | Kept::Refused(_)) | None => Caller::NotDecided,
-    }
-}
-
-/// Remembers that a `Require` line was asked, and scopes that would have met it.
-pub(crate) fn note_required(request: Request<'_>, scopes: &[String]) {
-    let Some(Decision { policy, verdict: Kept::Allowed { identity, .. }, .. }) = decision(request) else { return };
-    let Some(state) = root(request).state() else { return };
-    let mut ledger = state.ledger.borrow_mut();
-    let asked = ledger.asked.get_or_insert_with(|| Asked {
-        policy: Arc::clone(policy),
-        known: identity.is_some(),
-        scopes: Vec::new(),
-    });
-    for scope in scopes {
-        // httpd asks twice where another module looks for a user in between.
-        if !asked.scopes.contains(scope) {
-            asked.scopes.push(scope.clone());
-        }
-    }
-}
-
-/// What `Require` lines have asked so far.
-fn take_asked(request: Request<'_>) -> Option<Asked> {
-    root(request).state()?.ledger.borrow_mut().asked.take()
-}
-
-/// A verdict, as far as it is needed later.
-enum Kept {
-    /// Let in.
-    Allowed { identity: Option<Arc<Verified>>, cache: Caching },
-    /// What OAuth clients are told of a resource, and nothing else: the path that was asked for, of which another
-    /// module may make another.
-    Document { path: Vec<u8> },
-    /// A CORS preflight, which is answered here.
-    Preflight,
-    /// Refused.
-    Refused(Refused),
-    /// The administrator's page for a refusal: shown, without identity.
-    ErrorPage,
-}
-
-/// What caches must be told of an answer that belongs to one user.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Caching {
-    /// Nothing: nobody in particular asked, or `Authorization` tells them (RFC 9111 section 3.5).
-    AsIs,
-    /// `private`, unless the application said anything itself.
-    Private,
-    /// `private`, unless the application said what makes answers to `Authorization` public: the credential was
-    /// taken away, so that neither it nor mod_cache can know of one.
-    AsAuthorized,
-}
-
-#[derive(Clone)]
-struct Refused {
-    reason: Reason,
-    retry_after: Option<u64>,
-    /// The limit, if the client may know its name.
-    limit: Option<String>,
-    /// Scopes of which one was needed.
-    scopes: Vec<String>,
-}
-
-impl Refused {
-    fn status(&self) -> u16 {
-        self.reason.consequence().status
-    }
-}
+use crate::{identity, metrics, status, tracing};
 
 /// The status of the answer to a preflight.
 const PREFLIGHT: Status = Status::http(204);
-
-/// A body up to this many bytes is read to its end when its request is refused, so that the connection can
-/// be used again.
-const SMALL_BODY: u64 = 64 << 10;
 
 /// Takes identity headers away, whatever applies to the request.
 pub(crate) fn on_read_request(request: Request<'_>) -> Status {
@@ -167,6 +43,9 @@ pub(crate) fn on_read_request(request: Request<'_>) -> Status {
 
 /// Decides.
 pub(crate) fn on_access(request: Request<'_>) -> Status {
+    if is_imagined(request) {
+        request.silence();
+    }
     judge(request)
 }
 
@@ -184,7 +63,9 @@ pub(crate) fn on_authenticate(request: Request<'_>) -> Status {
     let is_known = match verdict {
         Kept::Allowed { identity, .. } => identity.is_some(),
         // The page is for nobody in particular: httpd writes its own in its place.
-        Kept::ErrorPage => return request.previous().map_or(Status::http(500), |first| Status::http(first.status())),
+        Kept::ErrorPage { .. } => {
+            return request.previous().map_or(Status::http(500), |first| Status::http(first.status()));
+        }
         Kept::Refused(_) | Kept::Preflight | Kept::Document { .. } => return Status::DECLINED,
     };
     if is_known && request.has_user() {
@@ -204,9 +85,12 @@ pub(crate) fn on_authenticate(request: Request<'_>) -> Status {
 }
 
 /// All `Require` lines that apply have let it in: what happens from here on is not their doing.
+///
+/// The page for a refusal is recognised here at the latest, while it is the one that was named: httpd skips the hook
+/// above where the page has the sections of what was refused, and mod_dir puts another in the place of a missing one.
 pub(crate) fn on_authorized(request: Request<'_>) -> Status {
     forget_asked(request);
-    Status::DECLINED
+    if request.previous().is_some() && decision(request).is_none() { judge(request) } else { Status::DECLINED }
 }
 
 /// Enforces the decision once more, makes it where httpd skipped the hook above, and tells the
@@ -226,10 +110,15 @@ pub(crate) fn on_fixups(request: Request<'_>) -> Status {
         && status != Status::DECLINED
         && let Kept::Allowed { identity, cache } = &decision.verdict
     {
-        identity::set_headers(request, &decision.policy, runtime.scrub(), identity.as_deref());
+        identity::set_headers(request, &decision.policy, runtime.scrub(), identity.as_ref());
+        tracing::set_headers(request);
+        decision.has_passed.set(true);
         if *cache != Caching::AsIs && request.main().is_none() {
             request.add_filter(Filter::AnswerHeaders);
         }
+    }
+    if request.main().is_none() {
+        watch_for_failures(request);
     }
     add_cors(request);
     status
@@ -241,18 +130,53 @@ pub(crate) fn on_handler(request: Request<'_>) -> Status {
     if let Some(Decision { verdict: Kept::Document { path }, .. }) = decision(request) {
         return send_document(request, path);
     }
+    if request.handler() == Some(USAGE) && request.main().is_none() {
+        return send_usage(request);
+    }
+    if request.handler() == Some(explaining::HANDLER) && request.main().is_none() {
+        return explaining::answer(request);
+    }
+    if request.handler() == Some(metrics::HANDLER) && request.main().is_none() {
+        return send_metrics(request);
+    }
+    if request.handler() == Some(status::HANDLER) && request.main().is_none() {
+        return match status::answer(request) {
+            Some((content_type, document)) => send(request, c"no-store", content_type, &document),
+            None => Status::http(500),
+        };
+    }
     if !request.is_proxied() {
         return Status::DECLINED;
     }
-    match settle(request) {
-        Status::OK => Status::DECLINED,
-        status => status,
+    let status = before_forwarding(request);
+    if status != Status::OK {
+        return status;
     }
+    if decision(request).is_some_and(|decision| !decision.has_passed.replace(true)) {
+        watch_for_failures(request);
+    }
+    Status::DECLINED
+}
+
+/// The last word about a request that mod_proxy is about to forward.
+pub(crate) fn before_forwarding(request: Request<'_>) -> Status {
+    // A rewrite since the decision may have put what the client wrote into the URL.
+    if may_leave(request) { judge(request) } else { settle(request) }
+}
+
+/// Whether the request may get around a gate of this server, by a path that the application understands differently.
+fn may_leave(request: Request<'_>) -> bool {
+    request.server().runtime().is_some_and(|(runtime, server)| runtime.has_gate(server)) && climbs(request)
+}
+
+/// Whether an application may find that the path climbs out of where httpd sees it.
+fn climbs(request: Request<'_>) -> bool {
+    request.paths().into_iter().flatten().any(path::climbs)
 }
 
 /// Whether a document about a protected resource is asked for.
 fn asks_for_document(request: Request<'_>) -> bool {
-    request.main().is_none() && document(request, request.path()).is_some()
+    !is_inner(request) && document(request, request.path()).is_some()
 }
 
 /// What the server tells of a protected resource.
@@ -262,7 +186,48 @@ fn document<'r>(request: Request<'r>, path: &[u8]) -> Option<&'r str> {
 }
 
 fn send_document(request: Request<'_>, path: &[u8]) -> Status {
-    let Some(document) = document(request, path) else { return Status::http(404) };
+    match document(request, path) {
+        Some(document) => send_json(request, c"max-age=300", document),
+        None => Status::http(404),
+    }
+}
+
+/// The handler that tells callers of their plan and limits.
+const USAGE: &[u8] = b"jwt-gate-usage";
+
+fn send_usage(request: Request<'_>) -> Status {
+    let identity = match caller(request) {
+        Caller::Known(identity) => Some(identity),
+        Caller::Anonymous | Caller::ShownErrorPage | Caller::NotDecided => None,
+    };
+    let document = match root(request).state() {
+        Some(state) => {
+            let ledger = state.ledger.borrow();
+            let used = ledger.standings.iter().map(|LimitStanding { def, measure, standing, .. }| Used {
+                name: &def.name,
+                measure: *measure,
+                standing: *standing,
+            });
+            usage::document(identity, used)
+        }
+        None => usage::document(identity, std::iter::empty()),
+    };
+    send_json(request, c"no-store", &document)
+}
+
+fn send_metrics(request: Request<'_>) -> Status {
+    match request.server().runtime() {
+        Some((runtime, _)) => send(request, c"no-store", metrics::CONTENT_TYPE, &metrics::render(runtime, now())),
+        None => Status::http(500),
+    }
+}
+
+fn send_json(request: Request<'_>, cache: &'static CStr, document: &str) -> Status {
+    send(request, cache, c"application/json", document)
+}
+
+/// Answers who reads, and nobody else.
+fn send(request: Request<'_>, cache: &'static CStr, content_type: &'static CStr, document: &str) -> Status {
     if !matches!(request.method(), b"GET" | b"HEAD") {
         if has_large_body(request) {
             request.close_connection();
@@ -270,8 +235,8 @@ fn send_document(request: Request<'_>, path: &[u8]) -> Status {
         request.allow_reading_only();
         return Status::http(405);
     }
-    request.handler_headers().set_constant(c"Cache-Control", c"max-age=300");
-    request.send(c"application/json", document.as_bytes());
+    request.handler_headers().set_constant(c"Cache-Control", cache);
+    request.send(content_type, document.as_bytes());
     Status::OK
 }
 
@@ -292,83 +257,42 @@ pub(crate) fn on_error(request: Request<'_>) {
     {
         request.add_filter(Filter::AnswerHeaders);
     }
+    watch_for_failures(request);
     add_cors(request);
 }
 
-/// The body of a refused request's answer.
-pub(crate) fn problem_body(request: Request<'_>) -> Option<Vec<u8>> {
-    let (_, refused) = refusal(request, request.status())?;
-    Some(answer::problem(refused.reason, refused.limit.as_deref()).into_bytes())
+/// Has the answer looked at, if what the application says of a try counts.
+fn watch_for_failures(request: Request<'_>) {
+    if tried(request).is_some() {
+        request.add_filter(Filter::FailedTry);
+    }
 }
 
-/// Keeps shared caches from an answer that belongs to one user.
-pub(crate) fn complete_answer(request: Request<'_>) {
-    let Some(Decision { verdict: Kept::Allowed { cache, .. }, .. }) = decision(request) else { return };
-    let headers = [request.handler_headers(), request.answer_headers()];
-    let said = headers.map(|headers| (headers, headers.header("Cache-Control")));
-    let Some((headers, said)) = said.into_iter().find(|(_, said)| *said != Found::None) else {
-        request.handler_headers().set_constant(c"Cache-Control", c"private");
+/// The application answers: its own 401 and 403 count as failed tries where that is configured.
+pub(crate) fn on_answer(request: Request<'_>) {
+    let (Some((runtime, server)), Some(state)) = (request.server().runtime(), root(request).state()) else { return };
+    let Some(policy) = tried(request) else { return };
+    if !matches!(answered(request).status(), 401 | 403) || !state.ledger.borrow_mut().fails(policy) {
         return;
-    };
-    if *cache == Caching::AsAuthorized {
-        let Found::One(said) = said else { return headers.set_constant(c"Cache-Control", c"private") };
-        // RFC 9111 section 3.5: these allow it; the last two forbid it already.
-        const ENOUGH: [&[u8]; 5] = [b"public", b"s-maxage", b"must-revalidate", b"private", b"no-store"];
-        let name = |directive: &'_ [u8]| {
-            directive.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii().to_ascii_lowercase()
-        };
-        if !said.split(|b| *b == b',').any(|directive| ENOUGH.contains(&name(directive).as_slice())) {
-            headers.set_static(c"Cache-Control", &[said, b", private"].concat());
-        }
+    }
+    let live = runtime.live();
+    let Some(lockouts) = runtime.shared(&live, server).lockouts else { return };
+    let locked = lockouts.count(&policy.lockout_key(request.client_address()), now());
+    runtime.metering.locked_out(locked.len());
+    for rule in locked {
+        speak_of_lockout(request, policy, &rule);
     }
 }
 
-/// The part of the client request whose policy says who may read the answer, and what it says. An `ErrorDocument` is
-/// shown in the place of what was asked for; else what is answered counts, or what led to it where the gate is off.
-fn readers(request: Request<'_>) -> Option<(Request<'_>, &Decision, &CorsDef)> {
-    let mut asked = request;
-    while let Some(previous) = asked.previous().filter(|previous| previous.status() != 200) {
-        asked = previous;
-    }
-    let mut parts = std::iter::successors(Some(asked), |part| part.previous());
-    let (part, decision) = parts.find_map(|part| Some((part, decision(part)?)))?;
-    Some((part, decision, decision.policy.cors.as_deref()?))
-}
-
-fn add_cors(request: Request<'_>) {
-    if request.main().is_none() && readers(request).is_some() {
-        request.add_filter(Filter::Cors);
-    }
-}
-
-/// Says which pages may read the answer, in the place of whatever else says so.
-pub(crate) fn speak_of_cors(request: Request<'_>) {
-    let Some((part, Decision { verdict, origin, .. }, def)) = readers(request) else { return };
-    let permission = match verdict {
-        Kept::Preflight => def.preflight(&RequestFacts(part)),
-        _ => def.fields(origin.as_deref().map_or(Found::None, Found::One)),
-    };
-    let tables = [request.handler_headers(), request.answer_headers()];
-    for table in tables {
-        table.remove(cors::is_answer_field);
-    }
-    let [headers, _] = tables;
-    for (name, value) in &permission.fields {
-        headers.set(name, value.as_bytes());
-    }
-    let present = tables.map(|table| table.list("Vary"));
-    let present =
-        present.iter().filter(|list| !list.is_empty()).map(Vec::as_slice).collect::<Vec<_>>().join(&b", "[..]);
-    if let Some(vary) = cors::with_vary(&present, permission.vary) {
-        for table in tables {
-            table.remove(|name| name.eq_ignore_ascii_case(b"vary"));
-        }
-        headers.set_static(c"Vary", &vary);
-    }
+/// The policy under which the application was reached, if it counts what the application says. What this module or a
+/// `Require` line refused never passed.
+fn tried(request: Request<'_>) -> Option<&Policy> {
+    let decision = decision(answered(request))?;
+    (decision.counts_answers() && decision.has_passed.get()).then_some(&decision.policy)
 }
 
 /// A 403 that came of `Require` lines is the gate's refusal if some of them are its own.
-fn take_denial(request: Request<'_>) {
+pub(crate) fn take_denial(request: Request<'_>) {
     if request.status() == 403
         && let Some(Asked { policy, known, scopes }) = take_asked(request)
     {
@@ -376,8 +300,8 @@ fn take_denial(request: Request<'_>) {
     }
 }
 
-/// What is asked from now on is asked anew. What ended in a denial before is kept as that, also where httpd asks nothing
-/// for the page that it shows for it, or where that page is outside of the gate.
+/// What is asked from now on is asked anew. What ended in a denial before is kept as that, also where httpd asks
+/// nothing for the page that it shows for it, or where that page is outside of the gate.
 fn forget_asked(request: Request<'_>) {
     if let Some(previous) = request.previous() {
         take_denial(previous);
@@ -391,32 +315,18 @@ fn deny(request: Request<'_>, policy: Arc<Policy>, scopes: Vec<String>) -> Statu
     refuse_for_scopes(request, policy, reason, scopes)
 }
 
-/// The refusal that ends in this status: the request's own, or one of a part of it that httpd passes on (mod_dir
-/// answers with what its sub-request was refused with).
-fn refusal(request: Request<'_>, status: u16) -> Option<(Arc<Policy>, Refused)> {
-    let found = match decision(request) {
-        Some(Decision { policy, verdict: Kept::Refused(refused), .. }) => (Arc::clone(policy), refused.clone()),
-        _ => root(request).state()?.ledger.borrow().refusal.clone()?,
-    };
-    (found.1.status() == status).then_some(found)
-}
-
-/// What was decided for this very request.
-fn decision(request: Request<'_>) -> Option<&Decision> {
-    request.state()?.decision.as_ref()
-}
-
 /// The status of the decision if it was made under the configuration that applies now, else of a new one.
 fn settle(request: Request<'_>) -> Status {
     match decision(request) {
         Some(decision) => match &decision.verdict {
             Kept::Refused(refused) => Status::http(refused.status()),
             Kept::Preflight => PREFLIGHT,
-            Kept::ErrorPage if !request.is_proxied() => Status::OK,
+            Kept::ErrorPage { path, .. } if may_be_shown(request, &decision.policy, path) => Status::OK,
+            Kept::ErrorPage { refused, .. } => Status::http(refused.status()),
             Kept::Allowed { .. } if decision.configuration == request.configuration() => Status::OK,
             // Whatever became of the request since: `on_handler` writes the document and nothing else.
             Kept::Document { .. } => Status::OK,
-            Kept::Allowed { .. } | Kept::ErrorPage => judge(request),
+            Kept::Allowed { .. } => judge(request),
         },
         None => judge(request),
     }
@@ -440,20 +350,25 @@ fn judge(request: Request<'_>) -> Status {
         Ok(policy) => policy,
         Err(why) => return without_policy(request, &why),
     };
-    if policy.mode == Mode::Off {
-        return Status::DECLINED;
+    // Also where the gate is off: a path that leads elsewhere in the application would leave the exception.
+    if may_leave(request) {
+        return refuse_unasked(request, policy, Reason::PathAmbiguous);
     }
     if let Some(status) = error_page(request, &policy) {
         return status;
     }
+    if policy.mode == Mode::Off {
+        return Status::DECLINED;
+    }
     let started = now();
-    if request.satisfies_any() {
+    // A document is written by the gate itself, or refused: there is nothing that it could let pass.
+    if request.satisfies_any() && policy.mode == Mode::On && !asks_for_document(request) {
         request.log(Level::Error, || {
             "JG1020 internal: `Satisfy Any` applies where the gate is on, and would let requests pass by `Require`: \
              remove it"
                 .to_owned()
         });
-        return refuse(request, policy, Reason::Internal.into(), None);
+        return refuse_unasked(request, policy, Reason::Internal);
     }
     judge_with_keys(request, runtime, server, live, policy, started)
 }
@@ -471,23 +386,26 @@ fn judge_with_keys(
     let (mut time, mut followed, mut waited) = (started, false, false);
     loop {
         let mut verdict = decide(request, &policy, runtime.shared(&live, server), time);
-        let Err(Refusal { keys_of: Some(issuer), reason, .. }) = verdict.outcome else {
+        let Some(&Refusal { keys_of: Some(issuer), reason, .. }) = verdict.refusal() else {
             return conclude(request, runtime, &policy, verdict, started);
         };
         let next = if !std::mem::replace(&mut followed, true) && runtime.has_news_of(&live, issuer) {
             Waited::Again
         } else if reason != Reason::KeyUnknown {
             runtime.keys_unavailable(issuer)
+        } else if is_imagined(request) {
+            // Nobody fetches anything for it.
+            Waited::Refuse(reason, None)
         } else if !std::mem::replace(&mut waited, true) {
             runtime.wait_for_keys(&live, issuer)
         } else {
             Waited::Refuse(reason, None)
         };
         if let Waited::Refuse(reason, retry_after) = next {
-            verdict.outcome = Err(Refusal { retry_after, ..Refusal::from(reason) });
+            verdict.replace_refusal(Refusal { retry_after, ..Refusal::from(reason) });
             return conclude(request, runtime, &policy, verdict, started);
         }
-        record(request, &policy, &verdict);
+        record(request, runtime, &policy, &verdict);
         drop(verdict);
         live = runtime.live();
         policy = match runtime.policy(&live, server, request.sections()) {
@@ -499,13 +417,21 @@ fn judge_with_keys(
 }
 
 fn decide<'p>(request: Request<'_>, policy: &'p Policy, shared: Shared<'_>, now: Now) -> Verdict<'p> {
-    let root = root(request).state().map(|state| state.ledger.borrow());
-    let prior = root.as_deref().map_or_else(Prior::default, |ledger| Prior {
+    let first = root(request);
+    let ledger = first.state().map(|state| state.ledger.borrow());
+    let prior = ledger.as_deref().map_or_else(Prior::default, |ledger| Prior {
         charged: &ledger.charged,
         refused: &ledger.refused_by,
         identity: ledger.identity.as_ref().map(|(identity, source)| (identity, source)),
+        has_failed: ledger.failed_under.contains(&policy.mode),
     });
-    gate::decide(policy, shared, &RequestFacts(request), prior, now)
+    if !is_imagined(first) {
+        return gate::decide(policy, shared, &RequestFacts(request), prior, now);
+    }
+    let (verdict, explanation) = explain::explain(policy, shared, &RequestFacts(request), prior, now);
+    drop(ledger);
+    explaining::note(first, explanation);
+    verdict
 }
 
 fn conclude(
@@ -515,121 +441,145 @@ fn conclude(
     verdict: Verdict<'_>,
     started: Now,
 ) -> Status {
-    let micros = now().mono.0.saturating_sub(started.mono.0) / 1000;
-    request.environment().set_static(c"JWT_GATE_TIME_US", micros.to_string().as_bytes());
-    runtime.report_overflows(request, started.mono);
-    carry_out(request, policy, verdict)
+    record(request, runtime, policy, &verdict);
+    let account = Account::of(&verdict, started);
+    request.environment().set_static(c"JWT_GATE_TIME_US", account.took.as_micros().to_string().as_bytes());
+    runtime.report_overflows(request, started);
+    carry_out(request, policy, verdict, account)
 }
 
 /// The sections that meet in this request contradict each other.
 fn without_policy(request: Request<'_>, why: &str) -> Status {
     let reason = Reason::Internal.consequence();
     request.log(Level::Error, || format!("{} {}: {why}", reason.log_id, reason.word));
+    if let Some(ledger) = ledger(request) {
+        ledger.borrow_mut().fault = Some(Arc::new(Account::of_reason(Reason::Internal)));
+    }
     Status::http(reason.status)
 }
 
-/// The request that the client sent, of which httpd made this one.
-fn root(request: Request<'_>) -> Request<'_> {
-    std::iter::successors(Some(request), |request| request.previous().or_else(|| request.main()))
-        .last()
-        .unwrap_or(request)
-}
-
-/// Keeps a decision with its request. What is known of the client request goes on with its first part.
-fn keep(request: Request<'_>, policy: Arc<Policy>, verdict: Kept) {
-    let ledger = request.state().map(|state| state.ledger.take()).unwrap_or_default();
-    let origin = policy.cors.as_ref().and_then(|_| origin(request));
-    let decision = Decision { policy, configuration: request.configuration(), verdict, origin };
-    request.set_state(RequestState { ledger: ledger.into(), decision: Some(decision) });
-}
-
-/// The one `Origin` of the client request, as an earlier decision saw it or as it is now.
-fn origin(request: Request<'_>) -> Option<Vec<u8>> {
-    let mut parts = std::iter::successors(Some(request), |part| part.previous().or_else(|| part.main()));
-    parts.find_map(|part| decision(part)?.origin.clone()).or_else(|| match request.headers_in().header("Origin") {
-        Found::One(origin) => Some(origin.to_vec()),
-        Found::None | Found::Many => None,
-    })
-}
-
-/// `ErrorDocument` for a refusal of ours: shown if it is a page of this server, refused once more (httpd then
-/// writes its own) if it would be forwarded, or was rewritten to something else.
+/// `ErrorDocument` for a refusal of ours: shown if it may be, refused once more if not (httpd then writes its own).
 fn error_page(request: Request<'_>, policy: &Arc<Policy>) -> Option<Status> {
     let previous = request.previous()?;
     if matches!(decision(previous), Some(Decision { verdict: Kept::Preflight, .. })) {
         // There is no page for it.
-        return Some(answer_preflight(request, policy));
+        tell_verdict(request, None, None);
+        return Some(answer_preflight(request, policy, None));
     }
     let (refusing, refused) = refusal(previous, previous.status())?;
     if !matches!(decision(previous), Some(Decision { verdict: Kept::Refused(_), .. })) {
         refusal_fields(request, &refusing, &refused);
     }
-    // A page that is missing may be rewritten to a program that answers what was asked for.
-    let became_another = matches!(decision(previous), Some(Decision { verdict: Kept::ErrorPage, .. }));
-    let (verdict, status) = if request.is_proxied() || became_another {
+    let named = match decision(previous) {
+        Some(Decision { verdict: Kept::ErrorPage { path, .. }, .. }) => path.as_slice(),
+        _ => request.path(),
+    };
+    let (verdict, status) = if may_be_shown(request, policy, named) {
+        // httpd lets a page that has the sections of what was refused have its user, too.
+        request.forget_user();
+        (Kept::ErrorPage { path: named.to_vec(), refused }, Status::OK)
+    } else {
         let status = Status::http(refused.status());
         (Kept::Refused(refused), status)
-    } else {
-        (Kept::ErrorPage, Status::OK)
     };
-    keep(request, Arc::clone(policy), verdict);
+    keep(request, Arc::clone(policy), verdict, None);
     Some(status)
 }
 
-fn carry_out(request: Request<'_>, policy: &Arc<Policy>, verdict: Verdict<'_>) -> Status {
-    record(request, policy, &verdict);
-    let Verdict { outcome, source, preflight, .. } = verdict;
+/// Whether a page is still the one that was named for a refusal, or what was found by that name. In the place of one
+/// that is missing, mod_rewrite and mod_dir put programs that answer what was asked for. Where the gate is on, a page
+/// comes from this server itself.
+fn may_be_shown(request: Request<'_>, policy: &Policy, named: &[u8]) -> bool {
+    request.path().starts_with(named) && (policy.mode == Mode::Off || !request.is_proxied())
+}
+
+fn carry_out(request: Request<'_>, policy: &Arc<Policy>, verdict: Verdict<'_>, mut account: Account) -> Status {
+    let Verdict { outcome, refused, would_deny, source, preflight, locked, .. } = verdict;
+    for rule in locked {
+        speak_of_lockout(request, policy, &rule);
+    }
+    if let Some(identity) = &refused {
+        identity::set_environment(request, identity);
+    }
+    if outcome.is_ok() {
+        // While the gate is on nowhere, there is nothing that such a path could get around.
+        let ambiguous = policy.mode == Mode::DryRun && climbs(request);
+        let would_deny = if ambiguous {
+            (account.ruling, account.limit) = (Ruling::WouldDeny(Reason::PathAmbiguous), None);
+            Some(Reason::PathAmbiguous.into())
+        } else {
+            would_deny
+        };
+        tell_verdict(request, would_deny.as_ref(), source.as_ref());
+    }
+    let account = Arc::new(account);
     match outcome {
-        Ok(_) if preflight => answer_preflight(request, policy),
+        Ok(_) if preflight => answer_preflight(request, policy, Some(account)),
         Ok(_) if asks_for_document(request) => {
-            request.environment().set_constant(c"JWT_GATE_VERDICT", c"allow");
             request.forget_file();
-            keep(request, Arc::clone(policy), Kept::Document { path: request.path().to_vec() });
+            let document = Kept::Document { path: request.path().to_vec() };
+            keep(request, Arc::clone(policy), document, Some(account));
             Status::OK
         }
         Ok(identity) => {
-            allow(request, policy, identity, source.as_ref());
+            allow(request, policy, identity, source.as_ref(), account);
             Status::OK
         }
-        Err(refusal) => refuse(request, Arc::clone(policy), refusal, source.as_ref()),
+        Err(refusal) => refuse(request, Arc::clone(policy), &refusal, source.as_ref(), Vec::new(), account),
     }
 }
 
-/// Keeps what a decision means for the client request as a whole.
-fn record(request: Request<'_>, policy: &Policy, verdict: &Verdict<'_>) {
-    let Verdict { outcome, source, standings, charged, .. } = verdict;
-    let first = root(request);
-    if first.state().is_none() {
-        // At the root, so that what is not yet there (the next sub-request) finds it, too.
-        first.set_state(RequestState { ledger: RefCell::default(), decision: None });
+/// Keeps what a decision means for the client request as a whole, and counts what it has done.
+fn record(request: Request<'_>, runtime: &Runtime, policy: &Policy, verdict: &Verdict<'_>) {
+    if !is_imagined(root(request)) {
+        runtime.metering.judged(verdict);
     }
-    if let Some(state) = first.state() {
-        let mut ledger = state.ledger.borrow_mut();
+    tracing::begin(request, policy);
+    let Verdict { outcome, source, standings, charged, has_failed, .. } = verdict;
+    if let Some(ledger) = ledger(request) {
+        let mut ledger = ledger.borrow_mut();
         ledger.charged.extend_from_slice(charged);
+        if *has_failed {
+            ledger.fails(policy);
+        }
+        for tested in standings {
+            ledger.note(tested, policy.limit_headers);
+        }
         if policy.limit_headers && !standings.is_empty() {
-            limit_fields(first, &mut ledger, standings);
+            limit_fields(root(request), &ledger);
         }
         match (outcome, source) {
-            (Ok(Some(identity)), Some(source)) if ledger.identity.is_none() => {
-                ledger.identity = Some((Arc::clone(identity), source.clone()));
+            // What a dry run let in is asked again where the gate is on: it may have failed to prove that it was meant.
+            (Ok(Some(identity)), Some(source)) if ledger.identity.is_none() && policy.mode == Mode::On => {
+                ledger.identity = Some((identity.clone(), source.clone()));
             }
-            (Err(Refusal { limit: Some(limit), retry_after: Some(seconds), .. }), _) => {
-                ledger.refused_by.push((limit.buckets.id(), *seconds));
+            (Err(Refusal { reason, limit: Some(limit), retry_after: Some(seconds), .. }), _) => {
+                ledger.refused_by.push((limit.id, *reason, *seconds));
             }
             _ => {}
         }
     }
 }
 
-fn allow(request: Request<'_>, policy: &Arc<Policy>, identity: Option<Arc<Verified>>, source: Option<&Source>) {
-    request.environment().set_constant(c"JWT_GATE_VERDICT", c"allow");
+fn allow(
+    request: Request<'_>,
+    policy: &Arc<Policy>,
+    identity: Option<Identity>,
+    source: Option<&Source>,
+    account: Arc<Account>,
+) {
     if let Some(identity) = &identity {
         identity::set_environment(request, identity);
     }
+    // What is tried out changes nothing for the application, nor for caches.
+    let source = source.filter(|_| policy.mode == Mode::On);
     if let Some(source) = source
         && !policy.forward_credentials
     {
-        take_credential(request, source);
+        identity::take_credential(request, source);
+        if let Some(header) = &policy.credentials.plan_key {
+            identity::take_credential(request, &Source::ApiKey(Arc::clone(header)));
+        }
     }
     let cache = match source {
         None => Caching::AsIs,
@@ -637,38 +587,25 @@ fn allow(request: Request<'_>, policy: &Arc<Policy>, identity: Option<Arc<Verifi
         Some(Source::Bearer) => Caching::AsIs,
         Some(_) => Caching::Private,
     };
-    keep(request, Arc::clone(policy), Kept::Allowed { identity, cache });
+    keep(request, Arc::clone(policy), Kept::Allowed { identity, cache }, Some(account));
 }
 
-/// Ends a preflight: it is not let in, and nobody is asked who sent it.
-fn answer_preflight(request: Request<'_>, policy: &Arc<Policy>) -> Status {
-    request.environment().set_constant(c"JWT_GATE_VERDICT", c"allow");
-    if has_large_body(request) {
-        request.close_connection();
+/// Tells log and environment that a request was let in, and what would have refused it.
+fn tell_verdict(request: Request<'_>, would_deny: Option<&Refusal<'_>>, source: Option<&Source>) {
+    let environment = request.environment();
+    match would_deny {
+        None => environment.set_constant(c"JWT_GATE_VERDICT", c"allow"),
+        Some(refusal) => {
+            environment.set_constant(c"JWT_GATE_VERDICT", c"would-deny");
+            tell_refusal(request, refusal, source, "let in by a dry run, else refused");
+        }
     }
-    keep(request, Arc::clone(policy), Kept::Preflight);
-    PREFLIGHT
 }
 
-fn refuse(request: Request<'_>, policy: Arc<Policy>, refusal: Refusal<'_>, source: Option<&Source>) -> Status {
-    refuse_with(request, policy, refusal, source, Vec::new())
-}
-
-/// Refuses a request that lacks one of these scopes, or an identity that could have it.
-fn refuse_for_scopes(request: Request<'_>, policy: Arc<Policy>, reason: Reason, scopes: Vec<String>) -> Status {
-    refuse_with(request, policy, reason.into(), None, scopes)
-}
-
-fn refuse_with(
-    request: Request<'_>,
-    policy: Arc<Policy>,
-    refusal: Refusal<'_>,
-    source: Option<&Source>,
-    scopes: Vec<String>,
-) -> Status {
+/// Tells log and environment why a request is refused, or would be.
+fn tell_refusal(request: Request<'_>, refusal: &Refusal<'_>, source: Option<&Source>, what: &str) {
     let row = refusal.reason.consequence();
     let environment = request.environment();
-    environment.set_constant(c"JWT_GATE_VERDICT", c"deny");
     environment.set_static(c"JWT_GATE_REASON", row.word.as_bytes());
     let limit = refusal.limit.map(|limit| limit.def.name.as_str());
     if let Some(limit) = limit {
@@ -679,17 +616,69 @@ fn refuse_with(
         let place = match source {
             None => String::new(),
             Some(Source::Bearer) => ", in Authorization".to_owned(),
-            Some(Source::Header(name)) => format!(", in the header {name}"),
+            Some(Source::Header(name) | Source::ApiKey(name)) => format!(", in the header {name}"),
             Some(Source::Cookie(name)) => format!(", in the cookie {name}"),
             Some(Source::Query(name)) => format!(", in the parameter {name}"),
         };
-        format!("{} {}: refused with {}{limit}{place}", row.log_id, row.word, row.status)
+        let fault = refusal.api_key.as_ref().map(|fault| format!(", {fault}")).unwrap_or_default();
+        format!("{} {}: {what} with {}{limit}{place}{fault}", row.log_id, row.word, row.status)
     });
+}
+
+/// Says that an address is locked out from now on, or would be.
+fn speak_of_lockout(request: Request<'_>, policy: &Policy, rule: &LockoutRule) {
+    request.log(Level::Warning, || {
+        let LockoutRule { failures, within, block } = *rule;
+        let is = if policy.mode == Mode::DryRun { "would be" } else { "is" };
+        let tries = if failures == 1 { "try" } else { "tries" };
+        format!(
+            "JG3002 an address {is} locked out for {}: {failures} failed {tries} within {}",
+            shown(block),
+            shown(within)
+        )
+    });
+}
+
+/// Ends a preflight: it is not let in, and nobody is asked who sent it.
+fn answer_preflight(request: Request<'_>, policy: &Arc<Policy>, account: Option<Arc<Account>>) -> Status {
     if has_large_body(request) {
         request.close_connection();
     }
-    let limit = limit.filter(|_| policy.limit_headers).map(str::to_owned);
-    let refused = Refused { reason: refusal.reason, retry_after: refusal.retry_after, limit, scopes };
+    keep(request, Arc::clone(policy), Kept::Preflight, account);
+    PREFLIGHT
+}
+
+/// Refuses a request for which nothing needs to be looked at.
+fn refuse_unasked(request: Request<'_>, policy: Arc<Policy>, reason: Reason) -> Status {
+    tracing::begin(request, &policy);
+    refuse(request, policy, &reason.into(), None, Vec::new(), Arc::new(Account::of_reason(reason)))
+}
+
+/// Refuses a request that lacks one of these scopes, or an identity that could have it.
+fn refuse_for_scopes(request: Request<'_>, policy: Arc<Policy>, reason: Reason, scopes: Vec<String>) -> Status {
+    let before = decision(request).and_then(|decision| decision.account.as_deref());
+    let account = before.map_or_else(|| Account::of_reason(reason), |account| account.denied(reason));
+    refuse(request, policy, &reason.into(), None, scopes, Arc::new(account))
+}
+
+fn refuse(
+    request: Request<'_>,
+    policy: Arc<Policy>,
+    refusal: &Refusal<'_>,
+    source: Option<&Source>,
+    scopes: Vec<String>,
+    account: Arc<Account>,
+) -> Status {
+    let row = refusal.reason.consequence();
+    request.environment().set_constant(c"JWT_GATE_VERDICT", c"deny");
+    tell_refusal(request, refusal, source, "refused");
+    if has_large_body(request) {
+        request.close_connection();
+    }
+    let suffix = if refusal.reason == Reason::QuotaExceeded { QUOTA_SUFFIX } else { "" };
+    let limit = refusal.limit.filter(|_| policy.limit_headers).map(|limit| format!("{}{suffix}", limit.def.name));
+    let Refusal { reason, retry_after, .. } = *refusal;
+    let refused = Refused { reason, retry_after, limit, scopes, account: Arc::clone(&account) };
     // The page for an error that is not the gate's: httpd answers with that error, and not with this refusal.
     let is_page = request.previous().is_some_and(|previous| previous.status() >= 400);
     if !is_page {
@@ -698,102 +687,6 @@ fn refuse_with(
             state.ledger.borrow_mut().refusal = Some((Arc::clone(&policy), refused.clone()));
         }
     }
-    keep(request, policy, Kept::Refused(refused));
+    keep(request, policy, Kept::Refused(refused), Some(account));
     Status::http(row.status)
-}
-
-/// The header fields of a refusal.
-fn refusal_fields(request: Request<'_>, policy: &Policy, refused: &Refused) {
-    let headers = request.answer_headers();
-    headers.set_constant(c"Cache-Control", c"no-store");
-    if let Some(challenge) =
-        answer::challenge(&policy.realm, refused.reason, policy.resource.as_deref(), &refused.scopes)
-    {
-        headers.set_static(c"WWW-Authenticate", challenge.as_bytes());
-    }
-    if let Some(seconds) = refused.retry_after {
-        headers.set_static(c"Retry-After", seconds.to_string().as_bytes());
-    }
-}
-
-/// More than is worth reading, or of unknown length.
-fn has_large_body(request: Request<'_>) -> bool {
-    let length = match request.headers_in().header("Content-Length") {
-        Found::None => return request.has_body_of_unknown_length(),
-        Found::Many => None,
-        Found::One(text) => std::str::from_utf8(text).ok().and_then(|text| text.trim().parse::<u64>().ok()),
-    };
-    request.has_body_of_unknown_length() || length.is_none_or(|length| length > SMALL_BODY)
-}
-
-/// `RateLimit-Policy` and `RateLimit`, on the answer that the client will get: all limits that any part of its
-/// request was counted for, as they stand now.
-fn limit_fields(first: Request<'_>, ledger: &mut Ledger, standings: &[Tested<'_>]) {
-    for Tested { limit, standing } in standings {
-        match ledger.standings.iter_mut().find(|(def, _)| def.name == limit.def.name) {
-            Some((_, known)) => *known = *standing,
-            None => ledger.standings.push((Arc::clone(&limit.def), *standing)),
-        }
-    }
-    let room = 40 * ledger.standings.len();
-    let (mut policies, mut limits) = (String::with_capacity(room), String::with_capacity(room));
-    for (def, standing) in &ledger.standings {
-        answer::policy_member(&mut policies, &def.name, def.numbers);
-        answer::limit_member(&mut limits, &def.name, standing.remaining, standing.secs_until_one_more);
-    }
-    let headers = first.answer_headers();
-    headers.set_static(c"RateLimit-Policy", policies.as_bytes());
-    headers.set_static(c"RateLimit", limits.as_bytes());
-}
-
-/// Takes the credential out of what the application will receive.
-fn take_credential(request: Request<'_>, source: &Source) {
-    let headers = request.headers_in();
-    match source {
-        Source::Bearer => headers.remove(|name| name.eq_ignore_ascii_case(b"authorization")),
-        Source::Header(header) => headers.remove(|name| forward::same_name(name, header.as_bytes())),
-        Source::Cookie(cookie) => {
-            let Found::One(value) = headers.header("Cookie") else { return };
-            match credentials::without_cookie(value, cookie) {
-                Some(rest) => headers.set_static(c"Cookie", &rest),
-                None => headers.remove(|name| name.eq_ignore_ascii_case(b"cookie")),
-            }
-        }
-        Source::Query(name) => {
-            request.edit_query(|query| credentials::without_parameter(query, name));
-        }
-    }
-}
-
-/// What the decision may look at, over httpd's request.
-struct RequestFacts<'r>(Request<'r>);
-
-impl<'r> Facts<'r> for RequestFacts<'r> {
-    fn later(&self, _: MonoNanos) -> MonoNanos {
-        now().mono
-    }
-
-    fn client(&self) -> IpAddr {
-        self.0.client_address()
-    }
-
-    fn peer(&self) -> IpAddr {
-        self.0.peer_address()
-    }
-
-    fn method(&self) -> &'r [u8] {
-        self.0.method()
-    }
-
-    fn query(&self) -> Option<&'r [u8]> {
-        self.0.query()
-    }
-
-    fn header(&self, name: &str) -> Found<'r> {
-        self.0.headers_in().header(name)
-    }
-
-    fn own_scheme(&self) -> &'r [u8] {
-        self.0.server().scheme().unwrap_or_else(|| self.0.scheme())
-    }
 }

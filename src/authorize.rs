@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use jwt_gate_core::expression;
+use jwt_gate_core::identity::Identity;
 use jwt_gate_core::requirement::Requirement;
-use jwt_gate_core::token::Verified;
 
-use crate::access::{self, Caller};
+use crate::decision::{self, Caller};
 use crate::httpd::{Level, Log, Request};
 
 /// What a `Require` line says to a request.
@@ -36,21 +36,23 @@ impl Line {
 /// Judges a request by one line.
 pub(crate) fn judge(request: Request<'_>, line: &Line) -> Judgement {
     let note = |scopes: &[String], judgement| {
-        access::note_required(request, scopes);
+        decision::note_required(request, scopes);
         judgement
     };
-    match access::caller(request) {
+    match decision::caller(request) {
         Caller::Known(identity) if line.requirement.is_met_by(identity) => note(&[], Judgement::Granted),
         Caller::Known(_) => note(line.needed_scopes(), Judgement::Denied),
         Caller::Anonymous => note(line.needed_scopes(), Judgement::NobodyKnown),
-        // The administrator's page for a refusal is for everybody.
+        // The administrator's page for a refusal is for everybody, also where httpd turns the answer round.
+        Caller::ShownErrorPage if line.negated => Judgement::Denied,
         Caller::ShownErrorPage => Judgement::Granted,
         Caller::NotDecided => {
             request.log(Level::Info, || {
                 "JG1024 claim-denied: a `Require jwt-...` line applies where the gate is off: nobody meets it"
                     .to_owned()
             });
-            Judgement::Denied
+            // Nor does anybody meet what httpd makes of it by turning the answer round.
+            if line.negated { Judgement::Granted } else { Judgement::Denied }
         }
     }
 }
@@ -65,8 +67,8 @@ pub(crate) fn claim_list<'r>(request: Request<'r>, name: &str) -> impl Iterator<
     identity(request).into_iter().flat_map(move |identity| expression::claim_list(identity, name))
 }
 
-fn identity(request: Request<'_>) -> Option<&Verified> {
-    match access::caller(request) {
+fn identity(request: Request<'_>) -> Option<&Identity> {
+    match decision::caller(request) {
         Caller::Known(identity) => Some(identity),
         _ => None,
     }

@@ -1,11 +1,11 @@
 //! Finding mistakes in the configuration: in each of httpd's passes over it and under `httpd -t`. Nothing is
 //! created here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jwt_gate_core::config::audit::{Severity, audit};
-use jwt_gate_core::config::credentials::{Source, TokenMode};
+use jwt_gate_core::config::credentials::{Credentials, TokenMode};
 use jwt_gate_core::config::forward::ForwardDef;
 use jwt_gate_core::config::issuer::KeySource;
 use jwt_gate_core::config::limit::LimitDef;
@@ -13,13 +13,14 @@ use jwt_gate_core::config::section::{Mode, Origin, Section, begins};
 use jwt_gate_core::config::server::{DEFAULT_SHARED_MEMORY, ServerTables};
 use jwt_gate_core::forward::same_name;
 use jwt_gate_core::keys::store::MAX_SOURCES;
-use jwt_gate_core::limit::{Buckets, Geometry};
+use jwt_gate_core::limit::Geometry;
 
+use crate::counting::places;
+use crate::decision_log;
 use crate::httpd::{Level, Log, Server, configuration_tree, has_watchdog, is_config_test};
-use crate::networks::{self, LastGood};
-use crate::refresher::warn_of_names;
+use crate::names::{warn_of_list, warn_of_written_networks};
 use crate::resources::documents;
-use crate::sources::{self, Plan, What};
+use crate::sources::{Plan, What};
 use crate::state_dir::StateDir;
 
 /// Finds every mistake that can be found without the network.
@@ -89,21 +90,19 @@ fn check_files(main: Server<'_>, plan: &Plan, mistakes: &mut Vec<String>) {
                 }
                 Err(why) => Some(why),
             },
-            What::Revocations { .. } => match source.what.compile_revocations() {
-                Ok(compiled) => {
-                    warn_of_names(main, plan, source, &compiled.issuers.into_iter().collect::<Vec<_>>());
-                    None
-                }
-                Err(why) => Some(why),
-            },
+            What::List(file) => {
+                let read = file.read().and_then(|bytes| file.compile(&bytes, None, |_| Ok(())));
+                read.map(|compiled| warn_of_list(main, plan, index, &compiled.list)).err()
+            }
         };
         mistakes.extend(wrong.map(|why| format!("{}: {why}", source.named_by)));
     }
     mistakes.extend(plan.merge_mistakes(|index| keys.get(&index)));
+    mistakes.extend(decision_log::mistakes(main));
     if let Err(why) = StateDir::examine(main) {
         main.log(Level::Warning, || format!("JG2205 JwtGateStateDir: {why}"));
     }
-    mistakes.extend(networks::load(main, plan, &mut LastGood::default()).1);
+    warn_of_written_networks(main, plan);
 }
 
 /// Logs what the audit of the configuration finds; warnings only where they are read once. Tells whether
@@ -114,6 +113,7 @@ pub(crate) fn report_audit(main: Server<'_>, with_warnings: bool) -> bool {
         let level = match finding.severity {
             Severity::Error => Level::Error,
             Severity::Warning => Level::Warning,
+            Severity::Notice => Level::Notice,
         };
         errors |= level == Level::Error;
         if level == Level::Error || with_warnings {
@@ -150,12 +150,12 @@ fn check_shared_memory(main: Server<'_>, mistakes: &mut Vec<String>) {
     let Ok(geometry) = Geometry::for_bytes(bytes) else { return };
     let issuers =
         issuer_keys(main.iter().flat_map(|s| &s.config().settings.issuers).map(|(_, i)| (&i.issuer, &i.name)));
-    let limits: HashMap<&str, &LimitDef> = limits(main).map(|(_, def)| (def.name.as_str(), &**def)).collect();
-    let needed: usize = limits.values().map(|def| Buckets::reserved(def, issuers.len())).sum();
+    let needed = places(main, issuers.len());
     if needed > geometry.banks() {
         mistakes.push(format!(
             "JwtGateSharedMemory: {bytes} bytes have room for {} limits, and {needed} are needed (one for each \
-             JwtGateLimit, and with key=issuer one more for each issuer): write a larger size",
+             JwtGateLimit, of those that follow plans one for each JwtGatePlan, and with key=issuer one more for each \
+             issuer): write a larger size",
             geometry.banks()
         ));
     }
@@ -172,14 +172,14 @@ pub(crate) fn issuer_keys<'i>(issuers: impl Iterator<Item = (&'i Option<String>,
 /// A header that the gate writes is taken out of every request, so no credential can be looked for in it.
 fn check_headers(main: Server<'_>, mistakes: &mut Vec<String>) {
     let sections = || main.iter().flat_map(Server::own_sections);
-    let sources =
-        sections().flat_map(|section| section.credentials.iter().flatten().map(move |s| (s, &section.origin)));
-    for (source, origin) in sources {
-        let Source::Header(name) = source else { continue };
+    let headers = sections().flat_map(|section| {
+        section.credentials.iter().flat_map(Credentials::headers).map(|header| (header, &section.origin))
+    });
+    for ((kind, name), origin) in headers {
         let same = |forward: &&Arc<ForwardDef>| same_name(forward.header.as_str().as_bytes(), name.as_bytes());
         if sections().flat_map(|section| &section.forward.items).any(|forward| same(&forward)) {
             mistakes.push(format!(
-                "JwtGateCredentials header:{name} (section that begins in {origin}): JwtGateForward writes this header, \
+                "JwtGateCredentials {kind}:{name} (section that begins in {origin}): JwtGateForward writes this header, \
                  and so it is removed from what clients send: choose another name for one of them"
             ));
         }
@@ -199,10 +199,21 @@ fn check_sections(main: Server<'_>, server: Server<'_>, mistakes: &mut Vec<Strin
             }
         }
     }
+    let takes_keys = |s: &&&Section| s.credentials.as_ref().is_some_and(Credentials::takes_api_keys);
+    if let (Some(section), None) = (sections.iter().find(takes_keys), &server.config().settings.api_keys) {
+        let mistake = format!(
+            "section that begins in {}: JwtGateCredentials takes API keys, and this server has none: add `JwtGateApiKeys \
+             PATH`",
+            section.origin
+        );
+        if !mistakes.contains(&mistake) {
+            mistakes.push(mistake);
+        }
+    }
     // Without JwtGateIssuers all are accepted, which needs them to be told apart.
     let Err(why) = tables.accepted(None) else { return };
     let chosen = |gated: &Section| sections.iter().any(|s| s.issuers.is_some() && may_cover(s, gated));
-    if let Some(gated) = sections.iter().find(|s| s.mode == Some(Mode::On) && !chosen(s)) {
+    if let Some(gated) = sections.iter().find(|s| matches!(s.mode, Some(Mode::On | Mode::DryRun)) && !chosen(s)) {
         mistakes.push(format!(
             "section that begins in {}: {why}: choose with JwtGateIssuers which one is accepted there",
             gated.origin
@@ -220,6 +231,7 @@ fn may_cover(outer: &Section, inner: &Section) -> bool {
 
 /// Speaks of settings that are allowed and dangerous.
 pub(crate) fn warn_of_settings(main: Server<'_>) {
+    warn_of_quotas(main);
     let mut said = Vec::new();
     for server in main.iter() {
         for (origin, issuer) in &server.config().settings.issuers {
@@ -244,14 +256,39 @@ pub(crate) fn warn_of_settings(main: Server<'_>) {
             }
         }
         let sections = server.own_sections();
-        let asks = |gated: &Section| !sections.iter().any(|s| s.token == Some(TokenMode::None) && may_cover(s, gated));
+        let needs_none = |s: &Section| {
+            s.token == Some(TokenMode::None) || s.credentials.as_ref().is_some_and(Credentials::takes_only_api_keys)
+        };
+        let asks = |gated: &Section| !sections.iter().any(|s| needs_none(s) && may_cover(s, gated));
         let gated = sections.iter().find(|s| s.mode == Some(Mode::On) && asks(s));
         if let (Some(gated), true) = (gated, server.config().settings.issuers.is_empty()) {
             main.log(Level::Warning, || {
                 format!(
-                    "JG2202 section that begins in {}: no JwtGateIssuer is defined, so every request is refused: add one, or \
+                    "JG2202 section that begins in {}: no JwtGateIssuer is defined, so every token is refused: add one, or \
                      `JwtGateToken none` where no token is needed",
                     gated.origin
+                )
+            });
+        }
+    }
+}
+
+/// Speaks of quotas by address. A place is kept until the day, week or month is over, and one attacker has addresses
+/// enough to take them all.
+fn warn_of_quotas(main: Server<'_>) {
+    let plans = || main.iter().flat_map(|server| &server.config().settings.plans);
+    let mut said = HashSet::new();
+    for (origin, def) in limits(main) {
+        let by_plan = || def.follows_plans() && plans().any(|(_, plan)| plan.quota.is_some());
+        let Some(key) = def.client_part().filter(|_| def.quota.is_some() || by_plan()) else { continue };
+        if said.insert(&def.name) {
+            main.log(Level::Warning, || {
+                format!(
+                    "JG2211 JwtGateLimit {} ({origin}): with a quota and `key={key}`, each address has a place in \
+                     JwtGateSharedMemory until the day, week or month is over, and whoever has many addresses (IPv6) takes \
+                     the places of all quotas: limit addresses by a rate alone, and give the quota to a limit with \
+                     `key=subject` or `key=api-key`",
+                    def.name
                 )
             });
         }
@@ -261,10 +298,11 @@ pub(crate) fn warn_of_settings(main: Server<'_>) {
 /// Issuers and networks of a server by name, without what is in their files.
 pub(crate) fn named_tables(server: Server<'_>) -> ServerTables {
     let settings = &server.config().settings;
-    let issuers = settings.issuers.iter().enumerate().map(|(id, (_, def))| Arc::new(sources::issuer(id, def)));
+    let issuers = settings.issuers.iter().enumerate().map(|(id, (_, def))| Arc::new(def.policy(id)));
     ServerTables {
         issuers: issuers.collect(),
         networks: settings.networks.iter().map(|(_, def)| (def.name.clone(), None)).collect(),
+        plans: settings.plans.iter().map(|(_, def)| Arc::clone(def)).collect(),
         prefix: settings.prefix.unwrap_or_default(),
     }
 }

@@ -7,7 +7,7 @@ use jwt_gate_core::config::credentials::{self, TokenMode};
 use jwt_gate_core::config::directive::Directive;
 use jwt_gate_core::config::section::{self, ErrorBody, Mode};
 use jwt_gate_core::config::server::MAX_TOKEN_CACHE;
-use jwt_gate_core::config::{address, cors, forward, issuer, limit, network, parse, resource};
+use jwt_gate_core::config::{address, cors, forward, issuer, limit, lockout, log, network, parse, plan, resource};
 use jwt_gate_core::limit::Geometry;
 use jwt_gate_core::net::address::AddressPrefix;
 
@@ -27,15 +27,25 @@ pub(crate) fn read(
         section.origin = command.origin();
     }
     match directive {
-        Directive::Gate => section.mode = Some(parse::one_of(one(words)?, &[("on", Mode::On), ("off", Mode::Off)])?),
+        Directive::Gate => {
+            let modes = [("on", Mode::On), ("off", Mode::Off), (parse::DRY_RUN, Mode::DryRun)];
+            section.mode = Some(parse::one_of(one(words)?, &modes)?);
+        }
         Directive::Token => section.token = Some(TokenMode::parse(one(words)?)?),
         Directive::Credentials => section.credentials = Some(credentials::parse(words)?),
         Directive::Issuers => section.issuers = Some(issuers(words)?),
-        Directive::Allow => match (address::parse(words)?, &mut section.allow) {
-            (Some(items), Some(known)) => known.extend(items),
-            (items, allow) => *allow = Some(items.unwrap_or_default()),
-        },
-        Directive::Deny => section.deny.add(address::parse(words)?),
+        Directive::Allow => {
+            let address::Directive { dry_run, items } = address::parse(words)?;
+            match (items, &mut section.addresses(dry_run).allow) {
+                (Some(items), Some(known)) => known.extend(items),
+                (items, allow) => *allow = Some(items.unwrap_or_default()),
+            }
+        }
+        Directive::Deny => {
+            let address::Directive { dry_run, items } = address::parse(words)?;
+            section.addresses(dry_run).deny.add(items);
+        }
+        Directive::Lockout => set_once(&mut section.lockout, lockout::parse(words)?)?,
         Directive::Cors => set_once(&mut section.cors, cors::parse(words)?.map(Arc::new))?,
         Directive::Limit => {
             let limit = limit::parse(words)?.map(|limit| vec![(command.origin(), Arc::new(limit))]);
@@ -58,6 +68,7 @@ pub(crate) fn read(
             section.error_body = Some(parse::one_of(one(words)?, &bodies)?);
         }
         Directive::Issuer => server.add_issuer(command.origin(), issuer::parse(words)?)?,
+        Directive::Plan => server.add_plan(command.origin(), plan::parse(words)?)?,
         Directive::Network => server.add_network(command.origin(), network::parse(words)?)?,
         Directive::AddressPrefix => match words {
             [v4, v6] => server.prefix = Some(AddressPrefix::parse(v4, v6)?),
@@ -66,15 +77,20 @@ pub(crate) fn read(
         Directive::TokenCache => server.token_cache = Some(token_cache(one(words)?)?),
         Directive::SharedMemory => server.shared_memory = Some(shared_memory(one(words)?)?),
         Directive::StateDir => server.state_dir = Some(path(words)?),
+        Directive::ApiKeys => server.api_keys = Some(path(words)?),
         Directive::Revocations => server.revocations = Some(path(words)?),
+        Directive::Log => set_once(&mut server.log, log::parse(words)?.map(Arc::new))?,
+        Directive::Trace => section.trace = Some(parse::switch(one(words)?)?),
     }
     Ok(())
 }
 
-/// Settings that several directives of one section would contradict each other in.
+/// Settings that several directives of one section or server would contradict each other in.
 fn set_once<T>(setting: &mut Option<T>, value: T) -> Result<(), String> {
     if setting.is_some() {
-        return Err("is there twice in the same section: write all into one, or leave one out".to_owned());
+        return Err(
+            "is there twice in the same section or virtual host: write all into one, or leave one out".to_owned()
+        );
     }
     *setting = Some(value);
     Ok(())

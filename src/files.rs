@@ -5,6 +5,8 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use jwt_gate_core::time::UnixMicros;
+
 use crate::httpd::User;
 
 /// Larger key files are refused without being read to their end; the core has the exact limit.
@@ -61,6 +63,13 @@ impl Stamp {
     /// As child processes will see it; `None` if it is not for them to see.
     pub(crate) fn for_children(path: &str) -> Option<Self> {
         Self::of(path).filter(|_| is_visible_to(User::of_children(), path))
+    }
+
+    /// When its content was changed last.
+    pub(crate) fn modified(&self) -> UnixMicros {
+        let (secs, nanos) = self.modified;
+        let micros = secs.saturating_mul(1_000_000).saturating_add(nanos / 1000);
+        UnixMicros(u64::try_from(micros).unwrap_or(0))
     }
 
     /// `None` if it is not there, or not for this process to see.

@@ -1,16 +1,18 @@
 //! What the application, the log and expressions are told about who calls.
 
+use jwt_gate_core::config::credentials::Source;
 use jwt_gate_core::config::forward::ForwardValue;
 use jwt_gate_core::config::policy::Policy;
+use jwt_gate_core::credentials;
 use jwt_gate_core::facts::Found;
 use jwt_gate_core::forward::{self, ScrubList, clean_connection, encode_value, same_name};
-use jwt_gate_core::token::Verified;
+use jwt_gate_core::identity::Identity;
 
 use crate::httpd::{Expression, Request};
 
 /// Sets the identity headers of a request that was let in, in place of whatever has their names, and keeps
 /// the client from having them removed on the way (RFC 9110 section 7.6.1).
-pub(crate) fn set_headers(request: Request<'_>, policy: &Policy, scrub: &ScrubList, identity: Option<&Verified>) {
+pub(crate) fn set_headers(request: Request<'_>, policy: &Policy, scrub: &ScrubList, identity: Option<&Identity>) {
     if policy.forward.is_empty() {
         return;
     }
@@ -39,7 +41,7 @@ pub(crate) fn set_headers(request: Request<'_>, policy: &Policy, scrub: &ScrubLi
 }
 
 /// The value of a header; `None` if the identity lacks it.
-fn value(request: Request<'_>, value: &ForwardValue, identity: Option<&Verified>) -> Option<String> {
+fn value(request: Request<'_>, value: &ForwardValue, identity: Option<&Identity>) -> Option<String> {
     if let ForwardValue::Expression(expression) = value {
         let text = expression.downcast_ref::<Expression>()?.evaluate(request)?;
         let mut out = String::new();
@@ -50,7 +52,7 @@ fn value(request: Request<'_>, value: &ForwardValue, identity: Option<&Verified>
 }
 
 /// Sets user and environment of a request whose sender is known.
-pub(crate) fn set_environment(request: Request<'_>, identity: &Verified) {
+pub(crate) fn set_environment(request: Request<'_>, identity: &Identity) {
     let environment = request.environment();
     let of = |value| forward::value(&value, identity);
     let set = |name, text: Option<String>| {
@@ -60,10 +62,33 @@ pub(crate) fn set_environment(request: Request<'_>, identity: &Verified) {
     };
     let subject = of(ForwardValue::Subject);
     if let Some(subject) = &subject {
-        request.set_user(subject.as_bytes(), c"Bearer");
+        let kind = if identity.token().is_some() { c"Bearer" } else { c"ApiKey" };
+        request.set_user(subject.as_bytes(), kind);
     }
     set(c"JWT_GATE_SUBJECT", subject);
     set(c"JWT_GATE_ISSUER", of(ForwardValue::Issuer));
     set(c"JWT_GATE_CLIENT", of(ForwardValue::Client));
     set(c"JWT_GATE_SCOPE", of(ForwardValue::Scope));
+    set(c"JWT_GATE_PLAN", of(ForwardValue::Plan));
+}
+
+/// Takes the credential out of what the application will receive.
+pub(crate) fn take_credential(request: Request<'_>, source: &Source) {
+    let headers = request.headers_in();
+    match source {
+        Source::Bearer => headers.remove(|name| name.eq_ignore_ascii_case(b"authorization")),
+        Source::Header(header) | Source::ApiKey(header) => {
+            headers.remove(|name| forward::same_name(name, header.as_bytes()));
+        }
+        Source::Cookie(cookie) => {
+            let Found::One(value) = headers.header("Cookie") else { return };
+            match credentials::without_cookie(value, cookie) {
+                Some(rest) => headers.set_static(c"Cookie", &rest),
+                None => headers.remove(|name| name.eq_ignore_ascii_case(b"cookie")),
+            }
+        }
+        Source::Query(name) => {
+            request.edit_query(|query| credentials::without_parameter(query, name));
+        }
+    }
 }

@@ -11,11 +11,16 @@
 //! | [`directives`] | from a directive's words to settings |
 //! | [`check`] | mistakes in a configuration |
 //! | [`sources`] | identity providers, key files and lists that a configuration names |
-//! | [`files`], [`networks`], [`state_dir`] | what is read from disk, and what is kept there |
-//! | [`lifecycle`] | who creates what: runtime, shared memory |
+//! | [`files`], [`lists`], [`state_dir`] | what is read from disk, and what is kept there |
+//! | [`names`] | what is said of lists that do not go together with the configuration |
+//! | [`lifecycle`], [`loading`] | who creates what: runtime, shared memory; what the parent reads |
 //! | [`runtime`] | what requests use, and how it follows new keys |
 //! | [`refresher`] | the background runner: fetches keys, looks after files |
 //! | [`access`] | one request: facts, decision, what follows |
+//! | [`facts`], [`decision`], [`answers`] | what a decision looks at, what is kept of it, what its answer carries |
+//! | [`account`], [`metrics`], [`decision_log`], [`tracing`] | what a client request comes to, and who is told |
+//! | [`status`] | how the gate is doing, for people |
+//! | [`explaining`] | how a request that is only described would be decided |
 //! | [`authorize`] | `Require` lines and expressions |
 //! | [`identity`] | what the application is told about who calls |
 //!
@@ -25,18 +30,30 @@
 #![deny(unsafe_code)]
 
 mod access;
+mod account;
+mod answers;
 mod authorize;
 mod check;
+mod counting;
+mod decision;
+mod decision_log;
 mod directives;
+mod explaining;
+mod facts;
 mod files;
 #[allow(unsafe_code)]
 mod httpd;
 mod identity;
 mod lifecycle;
+mod lists;
+mod loading;
+mod metrics;
 mod module;
-mod networks;
+mod names;
 mod refresher;
 mod resources;
 mod runtime;
 mod sources;
 mod state_dir;
+mod status;
+mod tracing;

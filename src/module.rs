@@ -1,7 +1,7 @@
 //! Which function serves which hook of httpd, and why there.
 
 use crate::httpd::{Request, Server, Status};
-use crate::{access, check, lifecycle, refresher};
+use crate::{access, account, check, lifecycle, refresher};
 
 /// The hooks, in the order in which httpd runs them.
 pub(crate) struct Hooks {
@@ -26,7 +26,8 @@ pub(crate) struct Hooks {
     /// First in check_authn, which httpd asks when a `Require` line needs to know who calls: we know it already, or
     /// ask for a token, unless another module's AuthType is there for it.
     pub(crate) authenticate: fn(Request<'_>) -> Status,
-    /// Really first in fixups: httpd's authorization has let the request in, and no module has had a say since.
+    /// Really first in fixups: httpd's authorization has let the request in, and no module has had a say since. The
+    /// page for a refusal is still the one that was named.
     pub(crate) authorized: fn(Request<'_>) -> Status,
     /// Really last in fixups: enforces the verdict once more (`Satisfy Any` can override the first time)
     /// and sets identity headers behind everything mod_headers and mod_rewrite do.
@@ -36,6 +37,8 @@ pub(crate) struct Hooks {
     pub(crate) handler: fn(Request<'_>) -> Status,
     /// When httpd is about to write its own page for an error.
     pub(crate) error: fn(Request<'_>),
+    /// When a client request is over and its answer sent, whatever became of it: what it is counted and logged as.
+    pub(crate) log: fn(Request<'_>),
     /// Ten times a second in each child, in a thread of its own (mod_watchdog): keys and files.
     pub(crate) background: fn(Server<'_>),
     /// When a child ends: nothing is begun in the background any more.
@@ -55,6 +58,7 @@ pub(crate) const HOOKS: Hooks = Hooks {
     fixups: access::on_fixups,
     handler: access::on_handler,
     error: access::on_error,
+    log: account::on_log,
     background: refresher::on_background,
     stop_background: refresher::on_stop,
 };

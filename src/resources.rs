@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jwt_gate_core::config::cors;
-use jwt_gate_core::config::credentials::{Source, TokenMode};
+use jwt_gate_core::config::credentials::TokenMode;
 use jwt_gate_core::config::resource::ResourceDef;
 use jwt_gate_core::config::section::{Mode, Section, begins};
 use jwt_gate_core::config::server::ServerTables;
@@ -65,8 +65,8 @@ pub(crate) fn documents(main: Server<'_>, server: Server<'_>) -> (Documents, Vec
 
 fn document(def: &ResourceDef, sections: &[&Section], tables: &ServerTables) -> Result<String, String> {
     let issuers = sections.iter().rev().find_map(|section| section.issuers.as_deref());
-    let credentials = sections.iter().rev().find_map(|section| section.credentials.as_deref());
-    Ok(def.metadata(&tables.accepted(issuers)?, credentials.unwrap_or(&[Source::Bearer])))
+    let credentials = sections.iter().rev().find_map(|section| section.credentials.clone()).unwrap_or_default();
+    Ok(def.metadata(&tables.accepted(issuers)?, &credentials.sources))
 }
 
 /// Whether what `section` says applies to the resource that `holder` describes: it stands outside of all sections, or

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use jwt_gate_core::algorithm::{Algorithm, AlgorithmSet};
 use jwt_gate_core::config::fetch::FetchOptions;
 use jwt_gate_core::config::issuer::{IssuerDef, KeySource};
-use jwt_gate_core::config::network::NetworkDef;
-use jwt_gate_core::config::section::Origin;
+use jwt_gate_core::config::network::{NetworkDef, NetworkFile, NetworkSource};
+use jwt_gate_core::config::plan::PlanDef;
+use jwt_gate_core::config::section::{Origin, Section};
 use jwt_gate_core::fetch::{Fetcher, RemoteKeys};
 use jwt_gate_core::keys::KeySet;
 use jwt_gate_core::keys::set::{self, Loaded};
 use jwt_gate_core::keys::store::SourceId;
 use jwt_gate_core::net::address::AddressPrefix;
-use jwt_gate_core::revocation::{self, Compiled};
-use jwt_gate_core::token::issuer::{Audiences, Issuer, Types};
+use jwt_gate_core::net::network::NetworkSet;
 
-use crate::files::{self, MAX_KEYS, MAX_LIST};
+use crate::files::{self, MAX_KEYS};
 use crate::httpd::Server;
+use crate::lists::{ListFile, ListKind};
 
 /// Something that is kept up to date while the server runs.
 #[derive(Debug)]
@@ -29,6 +30,19 @@ pub(crate) struct Source {
     pub(crate) named_by: String,
 }
 
+impl Source {
+    /// Name of its file in the state folder.
+    pub(crate) fn state_file(&self) -> String {
+        match &self.what {
+            // The set that was fetched is the same whatever is done with it.
+            What::Remote { from, options, .. } => {
+                format!("{}.keys", SourceId::new(&format!("{from} {:?}", options.ca)).hex())
+            }
+            What::KeyFile { .. } | What::List(_) => format!("{}.list", self.id.hex()),
+        }
+    }
+}
+
 /// What it is, and how to read it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum What {
@@ -36,8 +50,8 @@ pub(crate) enum What {
     Remote { from: RemoteKeys, options: FetchOptions, algorithms: AlgorithmSet },
     /// A file with keys.
     KeyFile { path: String, kind: KeyFile, algorithms: AlgorithmSet },
-    /// A file with revocations.
-    Revocations { path: String },
+    /// A file that is compiled.
+    List(ListFile),
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,15 +66,24 @@ impl What {
     pub(crate) fn path(&self) -> Option<&str> {
         match self {
             Self::Remote { .. } => None,
-            Self::KeyFile { path, .. } | Self::Revocations { path } => Some(path),
+            Self::KeyFile { path, .. } | Self::List(ListFile { path, .. }) => Some(path),
         }
     }
 
     /// Whether half of its content cannot be taken for the whole: JSON is not valid before its end.
     pub(crate) fn shows_its_end(&self) -> bool {
         match self {
-            Self::Remote { .. } | Self::Revocations { .. } | Self::KeyFile { kind: KeyFile::Jwks, .. } => true,
+            Self::Remote { .. } | Self::KeyFile { kind: KeyFile::Jwks, .. } => true,
+            Self::List(list) => list.kind.shows_its_end(),
             Self::KeyFile { kind: KeyFile::Pem | KeyFile::Secret, .. } => false,
+        }
+    }
+
+    /// What happens where it is needed and cannot be had.
+    pub(crate) fn without(&self) -> &'static str {
+        match self {
+            Self::Remote { .. } | Self::KeyFile { .. } => "tokens that need it are answered with 503",
+            Self::List(list) => list.kind.without(),
         }
     }
 
@@ -72,7 +95,7 @@ impl What {
             }
             Self::KeyFile { kind: KeyFile::Pem, algorithms, .. } => set::from_pem(bytes, *algorithms),
             Self::KeyFile { kind: KeyFile::Secret, algorithms, .. } => set::from_secret(bytes, *algorithms),
-            Self::Revocations { .. } => return None,
+            Self::List(_) => return None,
         })
     }
 
@@ -84,18 +107,8 @@ impl What {
                 let algorithms: Vec<_> = algorithms.iter().map(Algorithm::name).collect();
                 SourceId::new(&format!("{from} {:?} {}", options.ca, algorithms.join(",")))
             }
-            what => SourceId::new(&format!("{what:?}")),
-        }
-    }
-
-    /// Name of its file in the state folder.
-    pub(crate) fn state_file(&self) -> String {
-        match self {
-            // The set that was fetched is the same whatever is done with it.
-            Self::Remote { from, options, .. } => {
-                format!("{}.keys", SourceId::new(&format!("{from} {:?}", options.ca)).hex())
-            }
-            what => format!("{}.list", what.id().hex()),
+            Self::List(list) => SourceId::new(&list.to_string()),
+            Self::KeyFile { .. } => SourceId::new(&format!("{self:?}")),
         }
     }
 
@@ -125,17 +138,6 @@ impl What {
         let fetcher = files::read(path, MAX_KEYS).and_then(|pem| Fetcher::new(Some(&pem)));
         fetcher.map(Some).map_err(|why| format!("`ca={path}`: {why}"))
     }
-
-    /// Reads and compiles a file with revocations.
-    ///
-    /// # Errors
-    /// Text for the administrator that names the file.
-    pub(crate) fn compile_revocations(&self) -> Result<Compiled, String> {
-        let Self::Revocations { path } = self else { return Err("is not a list".to_owned()) };
-        files::read(path, MAX_LIST)
-            .and_then(|bytes| revocation::compile(&bytes))
-            .map_err(|why| format!("{path}: {why}"))
-    }
 }
 
 /// An issuer and its sources.
@@ -147,12 +149,32 @@ pub(crate) struct PlannedIssuer {
     pub(crate) sources: Vec<usize>,
 }
 
+/// A network and its addresses.
+#[derive(Debug)]
+pub(crate) struct PlannedNetwork {
+    pub(crate) def: Arc<NetworkDef>,
+    pub(crate) named_by: String,
+    pub(crate) addresses: Addresses,
+    /// Directives that name it, each once.
+    pub(crate) used_by: Vec<&'static str>,
+}
+
+/// Where the addresses of a network are.
+#[derive(Debug)]
+pub(crate) enum Addresses {
+    Written(Arc<NetworkSet>),
+    /// In the list of this source.
+    Listed(usize),
+}
+
 /// A server, by positions in the [`Plan`].
 #[derive(Debug)]
 pub(crate) struct PlannedServer {
     pub(crate) issuers: Vec<usize>,
     pub(crate) networks: Vec<usize>,
     pub(crate) revocations: Option<usize>,
+    pub(crate) api_keys: Option<usize>,
+    pub(crate) plans: Vec<Arc<PlanDef>>,
     pub(crate) prefix: AddressPrefix,
 }
 
@@ -161,7 +183,7 @@ pub(crate) struct PlannedServer {
 pub(crate) struct Plan {
     pub(crate) sources: Vec<Source>,
     pub(crate) issuers: Vec<PlannedIssuer>,
-    pub(crate) networks: Vec<(Origin, Arc<NetworkDef>)>,
+    pub(crate) networks: Vec<PlannedNetwork>,
     pub(crate) servers: Vec<PlannedServer>,
 }
 
@@ -172,13 +194,20 @@ impl Plan {
         for server in main.iter() {
             let settings = &server.config().settings;
             let issuers = settings.issuers.iter().map(|(origin, def)| plan.issuer(server, origin, def)).collect();
-            let networks = settings.networks.iter().map(|(origin, def)| plan.network(origin, def)).collect();
+            let networks: Vec<_> =
+                settings.networks.iter().map(|(origin, def)| plan.network(server, origin, def)).collect();
+            plan.use_networks(main, server, &networks);
             let revocations = settings.revocations.as_ref().map(|path| {
-                let path = server.file_path(path);
-                plan.source(What::Revocations { path }, || "JwtGateRevocations".to_owned())
+                let what = What::List(ListFile { path: server.file_path(path), kind: ListKind::Revocations });
+                plan.source(what, || "JwtGateRevocations".to_owned())
+            });
+            let api_keys = settings.api_keys.as_ref().map(|path| {
+                let what = What::List(ListFile { path: server.file_path(path), kind: ListKind::ApiKeys });
+                plan.source(what, || "JwtGateApiKeys".to_owned())
             });
             let prefix = settings.prefix.unwrap_or_default();
-            plan.servers.push(PlannedServer { issuers, networks, revocations, prefix });
+            let plans = settings.plans.iter().map(|(_, plan)| Arc::clone(plan)).collect();
+            plan.servers.push(PlannedServer { issuers, networks, revocations, api_keys, plans, prefix });
         }
         plan
     }
@@ -192,6 +221,12 @@ impl Plan {
             wrong.map(|why| format!("{}: {why}", planned.named_by))
         };
         several.filter_map(mistake).collect()
+    }
+
+    /// Issuers whose keys are fetched, each with its source.
+    pub(crate) fn fetched_issuers(&self) -> impl Iterator<Item = (&PlannedIssuer, usize)> {
+        let is_remote = |index: &usize| matches!(self.sources[*index].what, What::Remote { .. });
+        self.issuers.iter().filter_map(move |issuer| Some((issuer, *issuer.sources.iter().find(|i| is_remote(i))?)))
     }
 
     fn issuer(&mut self, server: Server<'_>, origin: &Origin, def: &Arc<IssuerDef>) -> usize {
@@ -216,11 +251,35 @@ impl Plan {
         self.issuers.len() - 1
     }
 
-    fn network(&mut self, origin: &Origin, def: &Arc<NetworkDef>) -> usize {
-        self.networks.iter().position(|(_, known)| Arc::ptr_eq(known, def)).unwrap_or_else(|| {
-            self.networks.push((origin.clone(), Arc::clone(def)));
-            self.networks.len() - 1
-        })
+    fn network(&mut self, server: Server<'_>, origin: &Origin, def: &Arc<NetworkDef>) -> usize {
+        if let Some(known) = self.networks.iter().position(|known| Arc::ptr_eq(&known.def, def)) {
+            return known;
+        }
+        let named_by = format!("JwtGateNetwork {} ({origin})", def.name);
+        let addresses = match &def.source {
+            NetworkSource::Inline(cidrs) => Addresses::Written(Arc::new(cidrs.iter().copied().collect())),
+            NetworkSource::File(NetworkFile { path, format, may_shrink }) => {
+                let kind = ListKind::Network { format: format.clone(), may_shrink: *may_shrink };
+                let what = What::List(ListFile { path: server.file_path(path), kind });
+                Addresses::Listed(self.source(what, || named_by.clone()))
+            }
+        };
+        self.networks.push(PlannedNetwork { def: Arc::clone(def), named_by, addresses, used_by: Vec::new() });
+        self.networks.len() - 1
+    }
+
+    /// Notes which directives use the networks of a server; it inherits those of the main server.
+    fn use_networks(&mut self, main: Server<'_>, server: Server<'_>, networks: &[usize]) {
+        let inherited = if server.is_virtual() { main.own_sections() } else { Vec::new() };
+        let sections = inherited.into_iter().chain(server.own_sections());
+        for (directive, name) in sections.flat_map(Section::network_names) {
+            for &index in networks {
+                let network = &mut self.networks[index];
+                if network.def.name == name && !network.used_by.contains(&directive) {
+                    network.used_by.push(directive);
+                }
+            }
+        }
     }
 
     fn source(&mut self, what: What, named_by: impl FnOnce() -> String) -> usize {
@@ -235,26 +294,5 @@ impl Plan {
             self.sources.push(Source { id, what, named_by: named_by() });
             self.sources.len() - 1
         })
-    }
-}
-
-/// The finished policy of an issuer, without keys.
-pub(crate) fn issuer(id: usize, def: &IssuerDef) -> Issuer {
-    Issuer {
-        id: u32::try_from(id).unwrap_or(u32::MAX),
-        name: def.name.clone(),
-        issuer: def.issuer.clone(),
-        audiences: def.audiences.clone().map_or(Audiences::Any, Audiences::OneOf),
-        audience_claims: def.audience_claims.clone(),
-        algorithms: def.algorithms,
-        types: def.types.clone().map_or(Types::Usual, Types::OneOf),
-        fixed_claims: def.fixed_claims.clone(),
-        require_exp: def.require_exp,
-        leeway: def.leeway,
-        max_age: def.max_age,
-        subject: def.subject.clone(),
-        scopes: def.scopes.clone(),
-        groups: def.groups.clone(),
-        keys: None,
     }
 }

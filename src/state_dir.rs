@@ -4,10 +4,12 @@
 //! Files are replaced as a whole, by rename, so that a reader finds the old or the new one.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufWriter, ErrorKind, IntoInnerError, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use jwt_gate_core::time::UnixMicros;
 
 use crate::httpd::{Server, User, random};
 
@@ -104,6 +106,36 @@ impl StateDir {
         Ok(Some(file))
     }
 
+    /// Opens a file that all processes write; `None` if there is none.
+    ///
+    /// # Errors
+    /// Text for the log; also for a file that somebody else made, or that is known by another name as well.
+    pub(crate) fn file_to_write(&self, name: &str) -> Result<Option<File>, String> {
+        let path = self.path.join(name);
+        let shown = path.display();
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = match OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|error| format!("{shown} cannot be written: {error}"))?,
+        };
+        let found = file.metadata().map_err(|error| format!("{shown} cannot be read: {error}"))?;
+        if !found.is_file() || found.nlink() != 1 || found.mode() & 0o022 != 0 || found.uid() != self.user.uid {
+            return Err(format!("{shown} is not a file that only the server's user can write: remove it"));
+        }
+        Ok(Some(file))
+    }
+
+    /// Gives a file another name, for the administrator to look at; an earlier one that was put there goes.
+    ///
+    /// # Errors
+    /// Text for the log.
+    pub(crate) fn set_aside(&self, name: &str) -> Result<String, String> {
+        let kept = format!("{name}.bad");
+        fs::rename(self.path.join(name), self.path.join(&kept))
+            .map_err(|error| format!("{} cannot be renamed: {error}", self.path.join(name).display()))?;
+        Ok(kept)
+    }
+
     /// The bytes of a file, if there is one and it is not longer than this.
     ///
     /// # Errors
@@ -119,13 +151,32 @@ impl StateDir {
         Ok(Some(bytes))
     }
 
+    /// When a file was written; `None` if there is none that may be used.
+    pub(crate) fn written(&self, name: &str) -> Option<UnixMicros> {
+        let written = self.file(name).ok()??.metadata().ok()?.modified().ok()?;
+        let age = written.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        u64::try_from(age.as_micros()).ok().map(UnixMicros)
+    }
+
     /// Puts a file in the place of an earlier one.
     ///
     /// # Errors
     /// Text for the log; what was there before stays.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
+        self.write_with(name, |draft| draft.write_all(bytes))
+    }
+
+    /// Puts a file in the place of an earlier one, of which not all is in memory at once.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(crate) fn write_with(
+        &self,
+        name: &str,
+        content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> Result<(), String> {
         let draft = self.path.join(format!("{name}.{:016x}.draft", random()[0]));
-        let written = self.write_draft(&draft, bytes).and_then(|()| fs::rename(&draft, self.path.join(name)));
+        let written = self.write_draft(&draft, content).and_then(|()| fs::rename(&draft, self.path.join(name)));
         written.map_err(|error| {
             // It may be there or not.
             let _ = fs::remove_file(&draft);
@@ -133,14 +184,19 @@ impl StateDir {
         })
     }
 
-    fn write_draft(&self, draft: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
+    fn write_draft(
+        &self,
+        draft: &Path,
+        content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
         if User::own() != self.user {
             fchown(&file, Some(self.user.uid), Some(self.user.gid))?;
         }
-        file.write_all(bytes)?;
+        let mut buffered = BufWriter::new(file);
+        content(&mut buffered)?;
         // Renamed before it is on the disk, it could be empty after a power failure.
-        file.sync_all()
+        buffered.into_inner().map_err(IntoInnerError::into_error)?.sync_all()
     }
 
     /// Drafts of processes that died over them.
