@@ -1,9 +1,10 @@
 // A certified OpenID provider, panva's oidc-provider: oidc.mjs PORT [FOLDER], in the folder that has node_modules.
 //
 // On 127.0.0.1; over TLS with server.pem and server.key of FOLDER. Its clients svc (scopes read and write) and reader
-// (scope read), both with the secret "secret", get access tokens (RFC 9068) by client_credentials at /token. The last
-// segment of the resource that they ask for (https://api.test/PS256) is the algorithm that signs them; if it is none,
-// they are opaque. It talks as conversation.py says:
+// (scope read), both with the secret "secret", get access tokens (RFC 9068) by client_credentials at /token. Other
+// clients may register (RFC 7591); people log in to them with any name and password, and consent. If the last segment
+// of the resource (https://api.test/PS256) is an algorithm, it signs the token, else ES256 does; if it is "opaque", the
+// token is that. It talks as conversation.py says:
 //
 //     {"do": "rotate"}  gives kids: those of the new keys, which sign; the keys before them stay published
 import { generateKeyPairSync } from 'node:crypto';
@@ -49,15 +50,25 @@ function provider(keys) {
       { ...client, client_id: 'reader', scope: 'read' },
     ],
     scopes: ['openid', 'offline_access', 'read', 'write'],
+    // Clients register for the scopes that they know of by then. When they learn that they need more, people decide.
+    extraClientMetadata: {
+      properties: ['scope'],
+      validator(context, _name, _value, metadata) {
+        if (context) delete metadata.scope;
+      },
+    },
     extraTokenClaims: () => ({ roles: ['ops'] }),
     features: {
       clientCredentials: { enabled: true },
-      devInteractions: { enabled: false },
+      devInteractions: { enabled: true },
+      registration: { enabled: true },
       resourceIndicators: {
         enabled: true,
         getResourceServerInfo(_context, resource) {
-          const alg = ALGORITHMS.find((name) => name === resource.split('/').pop());
-          const format = alg ? { accessTokenFormat: 'jwt', jwt: { sign: { alg } } } : { accessTokenFormat: 'opaque' };
+          const name = resource.split('/').pop();
+          const alg = ALGORITHMS.includes(name) ? name : 'ES256';
+          const format =
+            name === 'opaque' ? { accessTokenFormat: 'opaque' } : { accessTokenFormat: 'jwt', jwt: { sign: { alg } } };
           return { scope: 'read write', audience: resource, accessTokenTTL: 300, ...format };
         },
       },

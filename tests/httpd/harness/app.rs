@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 ///
 /// A target that begins `/hold` is answered after [`App::release`] only; one with `answer=STATUS` in its query gets
 /// that status, one with `cache=VALUE` that `Cache-Control`, one with `cors=ORIGIN` the application's own permission for
-/// that origin and a `Vary`.
+/// that origin and a `Vary`. To a target that begins `/echo`, with an `Upgrade`, it answers 101, its [`Seen`] in one
+/// line, and from then on whatever it gets.
 #[derive(Debug)]
 pub(crate) struct App {
     port: u16,
@@ -20,6 +21,7 @@ pub(crate) struct App {
 
 #[derive(Debug, Default)]
 struct State {
+    connections: AtomicUsize,
     count: AtomicUsize,
     released: Mutex<bool>,
     release: Condvar,
@@ -44,6 +46,7 @@ impl App {
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                shared.connections.fetch_add(1, Ordering::SeqCst);
                 let state = Arc::clone(&shared);
                 // A peer that goes away ends its connection, nothing else.
                 std::thread::spawn(move || drop(state.serve(&stream)));
@@ -62,6 +65,11 @@ impl App {
         self.state.count.load(Ordering::SeqCst)
     }
 
+    /// How many connections were made to it so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+
     /// Answers what was held, and holds no more.
     pub(crate) fn release(&self) {
         *self.state.released.lock().unwrap() = true;
@@ -76,6 +84,14 @@ impl State {
             self.count.fetch_add(1, Ordering::SeqCst);
             if seen.target.starts_with("/hold") {
                 drop(self.release.wait_while(self.released.lock().unwrap(), |released| !*released).unwrap());
+            }
+            if seen.target.starts_with("/echo")
+                && let Some(protocol) = seen.header("Upgrade")
+            {
+                let mut sender = stream;
+                let head = format!("HTTP/1.1 101 Switched\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n");
+                sender.write_all(format!("{head}{}\n", seen.to_json()).as_bytes())?;
+                return io::copy(&mut reader, &mut sender).map(drop);
             }
             let status = seen.query("answer").unwrap_or("200");
             let cache = seen.query("cache").map(|value| format!("Cache-Control: {value}\r\n")).unwrap_or_default();
@@ -160,7 +176,7 @@ impl Seen {
         query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
     }
 
-    fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         json!({"method": self.method, "target": self.target, "headers": self.headers, "body_length": self.body_length})
     }
 

@@ -51,6 +51,15 @@ impl Authority {
     pub(crate) fn certify(&self, kind: Certificate) -> Certified {
         let hosts: &[&str] =
             if kind == Certificate::OtherHost { &["other.test"] } else { &["127.0.0.1", "::1", "localhost"] };
+        self.certify_as(kind, hosts)
+    }
+
+    /// A new key with a good certificate for these hosts.
+    pub(crate) fn certify_for(&self, hosts: &[&str]) -> Certified {
+        self.certify_as(Certificate::Good, hosts)
+    }
+
+    fn certify_as(&self, kind: Certificate, hosts: &[&str]) -> Certified {
         let mut params = CertificateParams::new(hosts.iter().map(|&host| host.to_owned()).collect::<Vec<_>>()).unwrap();
         params.distinguished_name = name(hosts[0]);
         params.use_authority_key_identifier_extension = true;

@@ -31,8 +31,9 @@ impl Connection {
         Self::over(connect(to, from).expect("a server that listens"))
     }
 
-    /// Connects over TLS to the server that calls itself `name`, if one of the authorities in `ca` (PEM) says so too.
-    pub(crate) fn open_tls(to: SocketAddr, name: &str, ca: &str) -> io::Result<Self> {
+    /// Connects over TLS, from the address `from` if one is given, to the server that calls itself `name`, if one of the
+    /// authorities in `ca` (PEM) says so too.
+    pub(crate) fn open_tls(to: SocketAddr, from: Option<IpAddr>, name: &str, ca: &str) -> io::Result<Self> {
         let mut roots = rustls::RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
             roots.add(certificate.map_err(invalid)?).map_err(invalid)?;
@@ -40,7 +41,7 @@ impl Connection {
         let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let name = ServerName::try_from(name.to_owned()).map_err(invalid)?;
         let mut session = rustls::ClientConnection::new(Arc::new(config), name).map_err(invalid)?;
-        let mut stream = connect(to, None)?;
+        let mut stream = connect(to, from)?;
         while session.is_handshaking() {
             session.complete_io(&mut stream)?;
         }
@@ -72,11 +73,25 @@ impl Connection {
                 continue;
             }
             let mut answer = Answer { status, headers, body: Vec::new() };
-            if !(head || status == 204 || status == 304) {
+            if !(head || matches!(status, 101 | 204 | 304)) {
                 answer.body = self.read_body(&answer)?;
             }
             return Ok(answer);
         }
+    }
+
+    /// Reads up to the end of a line, of what follows a 101.
+    ///
+    /// # Panics
+    /// When there is no line.
+    pub(crate) fn line(&mut self) -> String {
+        let end = loop {
+            if let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
+                break end;
+            }
+            self.receive().expect("a line");
+        };
+        String::from_utf8(self.received.drain(..=end).collect()).unwrap()
     }
 
     /// Whether the server closes the connection now, with nothing more to say.
@@ -207,7 +222,14 @@ impl Request {
         Self { tls, ..Self::with_host(to, host, method, &format!("/{path}")) }
     }
 
-    fn with_host(to: SocketAddr, host: &str, method: &str, target: &str) -> Self {
+    /// A request over TLS to the virtual host of this name, whose certificate must be of an authority in `ca` (PEM).
+    pub(crate) fn over_tls(to: SocketAddr, method: &str, host: &str, target: &str, ca: &str) -> Self {
+        let tls = Some((host.to_owned(), ca.to_owned()));
+        Self { tls, ..Self::with_host(to, host, method, target) }
+    }
+
+    /// A request with this `Host`.
+    pub(crate) fn with_host(to: SocketAddr, host: &str, method: &str, target: &str) -> Self {
         let head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n").into_bytes();
         Self { to, from: None, tls: None, method: method.to_owned(), head, body: Vec::new() }
     }
@@ -228,6 +250,16 @@ impl Request {
         self.body = body.as_ref().to_vec();
         let length = self.body.len().to_string();
         self.header("Content-Length", length)
+    }
+
+    /// Asks for this host, whatever name the server has over TLS.
+    pub(crate) fn host(mut self, host: &str) -> Self {
+        let mut lines = self.head.split(|byte| *byte == b'\n');
+        let (first, rest) = (lines.next().unwrap_or_default(), lines.skip(1));
+        let head =
+            [first, format!("Host: {host}\r").as_bytes()].into_iter().chain(rest).collect::<Vec<_>>().join(&b'\n');
+        self.head = head;
+        self
     }
 
     /// Sends to another address of the server.
@@ -259,7 +291,7 @@ impl Request {
     pub(crate) fn try_send(&self) -> io::Result<Answer> {
         let mut connection = match &self.tls {
             None => Connection::over(connect(self.to, self.from)?),
-            Some((name, ca)) => Connection::open_tls(self.to, name, ca)?,
+            Some((name, ca)) => Connection::open_tls(self.to, self.from, name, ca)?,
         };
         connection.send(self.bytes());
         connection.try_answer(self.method == "HEAD")

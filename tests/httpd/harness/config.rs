@@ -195,7 +195,7 @@ impl Gate {
     /// # Panics
     /// When there is no such file.
     pub(crate) fn file(self) -> Option<PathBuf> {
-        let (variable, built, command) = match self {
+        let (variable, built_in, command) = match self {
             Self::Absent => return None,
             Self::UnderTest => ("JWT_GATE_MODULE", ["debug", "release"], "cargo build"),
             Self::PanicProbe => (
@@ -204,15 +204,28 @@ impl Gate {
                 "cargo build --features panic-probe --target-dir target/panic-probe",
             ),
         };
-        if let Some(path) = std::env::var_os(variable) {
-            return Some(PathBuf::from(path));
-        }
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from);
-        let files = built.map(|folder| target.join(folder).join("libjwt_gate.so"));
-        let newest = files.iter().filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path))).max();
-        let (_, path) =
-            newest.unwrap_or_else(|| panic!("no {} (nor {variable}): run `{command}` first", files[0].display()));
-        Some(path.canonicalize().unwrap())
+        Some(built(variable, built_in, "libjwt_gate.so", command))
     }
+}
+
+/// The command `jwt-gate`; `JWT_GATE_COMMAND` names another file than that which cargo built.
+///
+/// # Panics
+/// When there is no such file.
+pub(crate) fn command() -> PathBuf {
+    built("JWT_GATE_COMMAND", ["debug", "release"], "jwt-gate", "cargo build -p jwt-gate")
+}
+
+/// The file that a variable names, else the newest of this name in these folders of what cargo built.
+fn built(variable: &str, folders: [&str; 2], name: &str, command: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
+        return PathBuf::from(path);
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from);
+    let files = folders.map(|folder| target.join(folder).join(name));
+    let newest = files.iter().filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path))).max();
+    let (_, path) =
+        newest.unwrap_or_else(|| panic!("no {} (nor {variable}): run `{command}` first", files[0].display()));
+    path.canonicalize().unwrap()
 }

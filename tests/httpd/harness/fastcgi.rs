@@ -1,41 +1,52 @@
-//! A FastCGI application (FastCGI 1.0) that tells what it was told.
+//! The application's side of FastCGI 1.0.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::TcpStream;
+
+use super::backend::Told;
 
 const END_REQUEST: u8 = 3;
 const PARAMS: u8 = 4;
 const STDIN: u8 = 5;
 const STDOUT: u8 = 6;
 
-/// Starts an application on a free port of 127.0.0.1 that answers every request with its parameters as they came
-/// (lengths, name and value of each); gives its address as ProxyPass takes it, without final slash. It ends with the
-/// process of the test.
-pub(crate) fn start() -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            // httpd opens a connection for each request; what goes wrong with one is seen there.
-            drop(serve(&stream));
-        }
-    });
-    format!("fcgi://127.0.0.1:{port}")
-}
-
-fn serve(stream: &TcpStream) -> io::Result<()> {
-    let mut answer = b"Content-Type: application/octet-stream\r\n\r\n".to_vec();
+pub(super) fn serve(stream: &TcpStream, told: &Told) -> io::Result<()> {
+    let mut parameters = Vec::new();
     loop {
         let (kind, content) = read_record(stream)?;
         match kind {
-            PARAMS => answer.extend(content),
+            PARAMS => parameters.extend(content),
             STDIN if content.is_empty() => break,
             _ => {}
         }
     }
-    write_record(stream, STDOUT, &answer)?;
+    let body = told.body(fields(&parameters)?);
+    write_record(stream, STDOUT, format!("Content-Type: application/json\r\n\r\n{body}").as_bytes())?;
     write_record(stream, STDOUT, &[])?;
     write_record(stream, END_REQUEST, &[0; 8])
+}
+
+/// Names and values, each pair behind its two lengths: one byte, or four with the highest bit set.
+fn fields(mut rest: &[u8]) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut fields = Vec::new();
+    while !rest.is_empty() {
+        let lengths = [read_length(&mut rest)?, read_length(&mut rest)?];
+        let [mut name, mut value] = lengths.map(|length| vec![0; length]);
+        rest.read_exact(&mut name)?;
+        rest.read_exact(&mut value)?;
+        fields.push((name, value));
+    }
+    Ok(fields)
+}
+
+fn read_length(rest: &mut &[u8]) -> io::Result<usize> {
+    let mut length = [0; 4];
+    rest.read_exact(&mut length[..1])?;
+    if length[0] < 0x80 {
+        return Ok(usize::from(length[0]));
+    }
+    rest.read_exact(&mut length[1..])?;
+    usize::try_from(u32::from_be_bytes(length) & 0x7FFF_FFFF).map_err(io::Error::other)
 }
 
 fn read_record(mut stream: &TcpStream) -> io::Result<(u8, Vec<u8>)> {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use h2::Reason;
 use h2::client::SendRequest;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
@@ -20,9 +21,15 @@ type Body = std::io::Cursor<Vec<u8>>;
 impl Http2 {
     /// Connects.
     pub(crate) fn open(to: SocketAddr) -> Self {
+        Self::open_behind(to, "")
+    }
+
+    /// Connects as a load balancer does that first sends this line about its client.
+    pub(crate) fn open_behind(to: SocketAddr, line: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let sender = runtime.block_on(async {
-            let stream = TcpStream::connect(to).await.unwrap();
+            let mut stream = TcpStream::connect(to).await.unwrap();
+            stream.write_all(line.as_bytes()).await.unwrap();
             let (sender, connection) = h2::client::Builder::new().handshake::<_, Body>(stream).await.unwrap();
             tokio::spawn(connection);
             sender

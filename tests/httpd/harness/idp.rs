@@ -1,5 +1,6 @@
 //! Identity providers that others have written, as processes: Amazon Cognito by moto, panva's oidc-provider, and
-//! joserfc as a maker of keys and tokens. What they are and what they answer stands in `tests/idp`.
+//! joserfc as a maker of keys and tokens; with them server and client of the Model Context Protocol. What they are and
+//! what they answer stands in `tests/idp`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -81,7 +82,8 @@ impl Cognito {
     }
 }
 
-/// A certified OpenID provider. The algorithm of an access token is the last segment of the resource that it is for.
+/// A certified OpenID provider. The algorithm of an access token is the last segment of the resource that it is for, or
+/// ES256.
 #[derive(Debug)]
 pub(crate) struct Oidc {
     pub(crate) issuer: String,
@@ -115,7 +117,7 @@ impl Oidc {
     }
 
     /// An access token (RFC 9068) of the client `svc` for five minutes, with the scopes `read` and `write`, and the
-    /// claim `roles`. For a resource that names no algorithm it is an opaque one.
+    /// claim `roles`. For a resource that ends in `/opaque` it is an opaque one.
     pub(crate) fn token(&self, resource: &str) -> String {
         self.token_of("svc", "read write", resource)
     }
@@ -168,6 +170,38 @@ impl Joserfc {
     /// A valid token, as those of [`Site::token`](super::Site::token).
     pub(crate) fn token(&self, algorithm: &str) -> String {
         self.sign(algorithm, &json!({}), &tokens::claims())
+    }
+}
+
+/// An application that speaks the Model Context Protocol. Its tool `whoami` gives the header `X-User`.
+#[derive(Debug)]
+pub(crate) struct McpServer {
+    pub(crate) url: String,
+    _process: Process,
+    _port: Port,
+}
+
+impl McpServer {
+    pub(crate) fn start() -> Self {
+        let port = Port::reserve();
+        let (process, said) = Process::start("venv/bin/python", "mcp_server.py", &with_folder(&port, None));
+        Self { url: said["url"].as_str().unwrap().to_owned(), _process: process, _port: port }
+    }
+}
+
+/// A client of the Model Context Protocol with alice before it, who logs in at [`Oidc`] when she is asked to.
+#[derive(Debug)]
+pub(crate) struct McpClient(Process);
+
+impl McpClient {
+    pub(crate) fn start() -> Self {
+        Self(Process::start("venv/bin/python", "mcp_client.py", &[]).0)
+    }
+
+    /// Calls a tool as one who comes for the first time; gives its text or an error, and all `requests` that were
+    /// needed.
+    pub(crate) fn call(&self, url: &str, tool: &str) -> Value {
+        self.0.ask(&json!({"do": "call", "url": url, "tool": tool}))
     }
 }
 

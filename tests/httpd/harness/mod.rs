@@ -1,24 +1,33 @@
 //! A private httpd for each test: its folder, ports, configuration, clients, application and tokens.
 
+mod ajp;
 pub(crate) mod app;
+pub(crate) mod backend;
 pub(crate) mod certificates;
+pub(crate) mod chromium;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod each_child;
-pub(crate) mod fastcgi;
+pub(crate) mod example;
+mod fastcgi;
 pub(crate) mod http2;
 pub(crate) mod idp;
 pub(crate) mod load;
 pub(crate) mod log;
+pub(crate) mod metrics;
 pub(crate) mod ports;
 pub(crate) mod provider;
+mod scgi;
 pub(crate) mod server;
 pub(crate) mod site;
 pub(crate) mod tokens;
+pub(crate) mod uvicorn;
+mod uwsgi;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+pub(crate) use backend::Backend;
 pub(crate) use client::{Answer, Connection, Request};
 pub(crate) use config::{Mpm, httpd};
 pub(crate) use load::under_load;

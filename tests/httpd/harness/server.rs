@@ -189,6 +189,22 @@ impl Server {
         await_true("the end of children", || !self.children().iter().any(|pid| pids.contains(pid)));
     }
 
+    /// Kills parent and children with SIGKILL, at once, and waits until they are gone. For [`Self::start_again`], which
+    /// finds the file with the parent's number (AH00098).
+    pub(crate) fn kill_all(&mut self) {
+        // So that it makes no other child meanwhile.
+        self.signal(Signal::STOP);
+        await_true("the parent to stand still", || state_of(self.pid()) == Some('T'));
+        let children = self.children();
+        self.signal(Signal::KILL);
+        for pid in &children {
+            // One that ended by itself is gone.
+            let _ = kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL);
+        }
+        self.process.wait().unwrap();
+        await_true("the end of the children", || !children.iter().any(|pid| is_running(*pid)));
+    }
+
     /// A connection to each child of this moment.
     pub(crate) fn each_child(&self) -> EachChild {
         EachChild::of(self)
@@ -285,6 +301,19 @@ fn spawn(site: &Site) -> Child {
     // What a panic says does not depend on who runs the tests.
     command.env_remove("RUST_BACKTRACE");
     command.spawn().expect("setpriv (util-linux) and httpd can be started")
+}
+
+/// The letter of what a process does, by /proc.
+fn state_of(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.trim_start().chars().next()
+}
+
+/// Whether anything is left of a process but what its parent has not yet asked about: also of a process whose first
+/// thread has ended, others may still have its files open.
+pub(crate) fn is_running(pid: i32) -> bool {
+    let threads = || fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    state_of(pid).is_some_and(|state| state != 'Z' || threads() > 1)
 }
 
 /// Process ids of the children of `parent`, by /proc.
