@@ -66,6 +66,7 @@ fn each_line_lets_in_who_has_one_of_its_values() {
         .collect();
     let places: Vec<_> = places.iter().map(|(path, line)| (path.as_str(), line.as_str())).collect();
     let mut server = gated(Site::new(), &places);
+    server.expect_log("JG2212 Require jwt-plan gold");
     server.expect_log(DENIED);
     let token = server
         .token()
@@ -202,6 +203,10 @@ fn a_page_of_the_administrator_is_shown_with_status_and_challenge() {
     let page = |document: &str| format!("ErrorDocument 403 {document}\nRequire jwt-scope read");
     let (outside, inside, own) = (page("/page/open.html"), page("/inside/page.html"), page("/page/own/page.html"));
     let (met, user) = (page("/inside/met/page.html"), page("/inside/user/page.html"));
+    let (not, none) = (page("/inside/not/page.html"), page("/inside/none/page.html"));
+    let negated = |line| format!("<RequireAll>\nRequire all granted\n{line}\n</RequireAll>");
+    let in_not = negated("Require not jwt-claim status suspended");
+    let in_none = negated("<RequireNone>\nRequire jwt-claim status suspended\n</RequireNone>");
     let (text, proxied) = (page("\"Ask for more.\""), page("/proxied"));
     let mut server = gated(
         Site::new().load(&["authz_user"]),
@@ -216,12 +221,22 @@ fn a_page_of_the_administrator_is_shown_with_status_and_challenge() {
             ("to-user/", &user),
             ("inside/met/", "Require jwt-scope read"),
             ("inside/user/", "Require valid-user"),
+            ("to-not/", &not),
+            ("to-none/", &none),
+            ("inside/not/", &in_not),
+            ("inside/none/", &in_none),
         ],
     );
     server.expect_log(DENIED);
-    for page in
-        ["page/open.html", "inside/page.html", "inside/met/page.html", "inside/user/page.html", "page/own/page.html"]
-    {
+    for page in [
+        "page/open.html",
+        "inside/page.html",
+        "inside/met/page.html",
+        "inside/user/page.html",
+        "inside/not/page.html",
+        "inside/none/page.html",
+        "page/own/page.html",
+    ] {
         server.write(&format!("html/{page}"), "ask for more");
     }
     let token = server.token().sign();
@@ -232,7 +247,7 @@ fn a_page_of_the_administrator_is_shown_with_status_and_challenge() {
         assert_eq!(answer.header("Cache-Control"), Some("no-store"), "{path}");
         answer.text()
     };
-    for path in ["/outside/", "/inside/a/", "/page/own/", "/to-met/"] {
+    for path in ["/outside/", "/inside/a/", "/page/own/", "/to-met/", "/to-not/", "/to-none/"] {
         assert_eq!(get(path), "ask for more", "{path}");
     }
     assert_eq!(get("/text/"), "Ask for more.");
@@ -331,7 +346,7 @@ fn where_the_gate_is_off_nobody_meets_a_line() {
     server.expect_log(DENIED);
     let token = server.token().sign();
     server.refused(&server.get("/off/").bearer(&token), 403, "JG1024");
-    assert_eq!(server.get("/off/not/").bearer(&token).status(), 200);
+    server.refused(&server.get("/off/not/").bearer(&token), 403, "JG1024");
     assert_eq!(server.get("/none/").bearer(&token).status(), 200);
 }
 

@@ -33,6 +33,7 @@ fn assert_good(site: &Site, directives: &str) {
 const GOOD: &[&str] = &[
     "JwtGate on",
     "JwtGate off",
+    "JwtGate dry-run",
     "JwtGateIssuers main",
     "JwtGateToken required",
     "JwtGateToken optional",
@@ -44,11 +45,23 @@ const GOOD: &[&str] = &[
     "JwtGateAllow none",
     "JwtGateDeny 0.0.0.0/0 ::/0",
     "JwtGateDeny none",
+    "JwtGateAllow dry-run 10.0.0.0/8 @office",
+    "JwtGateAllow dry-run none",
+    "JwtGateDeny dry-run peer:10.0.0.0/8 @office",
+    "JwtGateDeny dry-run none",
+    "JwtGateDeny 10.0.0.0/8\nJwtGateDeny dry-run 11.0.0.0/8",
+    "JwtGateLockout failures=10/5m",
+    "JwtGateLockout failures=1/1s block=30d count=backend",
+    "JwtGateLockout count=backend block=1s failures=100/30d",
+    "JwtGateLockout off",
     "JwtGateLimit a key=global rate=100/s",
     "JwtGateLimit b key=address rate=5/m burst=10",
     "JwtGateLimit c key=subject+address rate=1000/h burst=1",
     "JwtGateLimit d key=claim:team rate=10000/d exempt=@office",
     "JwtGateLimit e key=peer rate=1/s\nJwtGateLimit f key=client rate=1/s\nJwtGateLimit g key=issuer rate=1/s",
+    "JwtGateLimit h key=global rate=1/s dry-run",
+    "JwtGateLimit i key=subject rate=1/s burst=5 quota=100/day plan-claim=tier default-plan=gold dry-run exempt=@office",
+    "JwtGateLimit j key=address rate=1/s quota=100/week\nJwtGateLimit k key=global rate=1/s quota=1/month",
     "JwtGateLimit none",
     "JwtGateCors off",
     "JwtGateCors https://a.test http://localhost:5173 methods=GET headers=X-A expose=* max-age=1h credentials=off",
@@ -65,6 +78,8 @@ const GOOD: &[&str] = &[
     "JwtGateRealm \"my API\"",
     "JwtGateErrorBody problem",
     "JwtGateErrorBody httpd",
+    "JwtGateTrace on",
+    "JwtGateTrace off",
 ];
 
 /// Each of these stands in a `<Location>`; what its message must name.
@@ -72,6 +87,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("JwtGate yes", &["JwtGate", "yes"]),
     ("JwtGate", &["JwtGate"]),
     ("JwtGate on off", &["JwtGate"]),
+    ("JwtGate dryrun", &["JwtGate", "dryrun", "dry-run"]),
     ("JwtGateIssuers nobody", &["JwtGateIssuers", "nobody", "JwtGateIssuer "]),
     ("JwtGateIssuers", &["JwtGateIssuers"]),
     ("JwtGateToken maybe", &["JwtGateToken", "maybe", "optional"]),
@@ -81,6 +97,17 @@ const BAD: &[(&str, &[&str])] = &[
     ("JwtGateCredentials \"cookie:a=b\"", &["JwtGateCredentials", "a=b"]),
     ("JwtGateCredentials query:", &["JwtGateCredentials", "query:"]),
     ("JwtGateCredentials bearer bearer", &["JwtGateCredentials", "bearer"]),
+    ("JwtGateCredentials header:X-Key api-key:x-key", &["JwtGateCredentials", "api-key:x-key", "twice"]),
+    ("JwtGateCredentials api-key:X-Key", &["JwtGateCredentials", "JwtGateApiKeys PATH"]),
+    ("JwtGateCredentials bearer+api-key:X-Key", &["JwtGateCredentials", "JwtGateApiKeys PATH"]),
+    (
+        "JwtGateCredentials api-key:X-Key\nJwtGateForward x_key api-key",
+        &["JwtGateCredentials api-key:X-Key", "JwtGateForward writes this header"],
+    ),
+    (
+        "JwtGateCredentials bearer+api-key:X-Key\nJwtGateForward X-KEY api-key",
+        &["JwtGateCredentials bearer+api-key:X-Key", "JwtGateForward writes this header"],
+    ),
     ("JwtGateAllow", &["JwtGateAllow"]),
     ("JwtGateAllow 10.0.0.0/33", &["JwtGateAllow", "10.0.0.0/33"]),
     ("JwtGateAllow 10.0.0.1/8", &["JwtGateAllow", "10.0.0.1/8", "10.0.0.0/8"]),
@@ -94,6 +121,40 @@ const BAD: &[(&str, &[&str])] = &[
     ("JwtGateDeny 10.0.0.1/8", &["JwtGateDeny", "10.0.0.1/8"]),
     ("JwtGateDeny none 10.0.0.0/8", &["JwtGateDeny", "none"]),
     ("JwtGateDeny @nobody", &["JwtGateDeny", "nobody"]),
+    ("JwtGateAllow dry-run", &["JwtGateAllow", "names no address", "@NETWORK"]),
+    ("JwtGateAllow 10.0.0.0/8 dry-run", &["JwtGateAllow", "dry-run", "write it first"]),
+    ("JwtGateAllow dry-run 10.0.0.1/8", &["JwtGateAllow", "10.0.0.1/8", "10.0.0.0/8"]),
+    ("JwtGateAllow dry-run @nobody", &["JwtGateAllow", "nobody", "JwtGateNetwork"]),
+    ("JwtGateDeny dry-run none 10.0.0.0/8", &["JwtGateDeny", "none"]),
+    ("JwtGateDeny dry-run dry-run", &["JwtGateDeny", "dry-run", "write it first"]),
+    ("JwtGateDeny dry-run @nobody", &["JwtGateDeny", "nobody", "JwtGateNetwork"]),
+    ("JwtGateLockout", &["JwtGateLockout", "failures=10/5m", "off"]),
+    ("JwtGateLockout on", &["JwtGateLockout", "on", "failures="]),
+    ("JwtGateLockout block=5m", &["JwtGateLockout", "failures=10/5m"]),
+    ("JwtGateLockout failures=10", &["JwtGateLockout", "failures=10", "failures=10/5m"]),
+    ("JwtGateLockout failures=0/5m", &["JwtGateLockout", "failures=0/5m", "1 to 100"]),
+    ("JwtGateLockout failures=101/5m", &["JwtGateLockout", "failures=101/5m", "1 to 100"]),
+    ("JwtGateLockout failures=10/5", &["JwtGateLockout", "failures", "5", "5m"]),
+    ("JwtGateLockout failures=10/999ms", &["JwtGateLockout", "failures", "999ms", "1s"]),
+    ("JwtGateLockout failures=10/31d", &["JwtGateLockout", "failures", "31d", "30d"]),
+    ("JwtGateLockout failures=10/5m block=0s", &["JwtGateLockout", "block", "0s", "1s"]),
+    ("JwtGateLockout failures=10/5m block=31d", &["JwtGateLockout", "block", "31d", "30d"]),
+    ("JwtGateLockout failures=10/5m block=long", &["JwtGateLockout", "block", "long"]),
+    ("JwtGateLockout failures=10/5m count=all", &["JwtGateLockout", "count=all", "count=backend"]),
+    ("JwtGateLockout failures=10/5m failures=9/5m", &["JwtGateLockout", "failures"]),
+    ("JwtGateLockout failures=10/5m colour=blue", &["JwtGateLockout", "colour", "block="]),
+    ("JwtGateLockout off failures=10/5m", &["JwtGateLockout", "off", "alone"]),
+    ("JwtGateLockout failures=10/5m\nJwtGateLockout off", &["JwtGateLockout", "twice"]),
+    ("JwtGateLimit x key=global rate=1/s dry-run=on", &["JwtGateLimit", "the word `dry-run`"]),
+    ("JwtGateLimit x key=global rate=1/s dryrun", &["JwtGateLimit", "dryrun"]),
+    ("JwtGateLimit x key=global rate=1/s dry-run dry-run", &["JwtGateLimit", "dry-run", "twice"]),
+    (
+        "JwtGateLimit x key=global rate=1/s\nJwtGateLimit x key=global rate=1/s dry-run",
+        &["JwtGateLimit", "x", "make them equal"],
+    ),
+    ("JwtGateLimit x key=global rate=1/s quota=5/year", &["JwtGateLimit", "5/year", "month"]),
+    ("JwtGateLimit x key=global rate=1/s quota=0/day", &["JwtGateLimit", "0/day"]),
+    ("JwtGateLimit x key=global rate=1/s default-plan=unheard", &["JwtGateLimit", "unheard", "JwtGatePlan"]),
     ("JwtGateLimit x", &["JwtGateLimit", "key="]),
     ("JwtGateLimit x key=global", &["JwtGateLimit", "rate="]),
     ("JwtGateLimit x rate=1/s", &["JwtGateLimit", "key="]),
@@ -131,6 +192,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("JwtGateForward TE subject", &["JwtGateForward", "TE"]),
     ("JwtGateForwardCredentials maybe", &["JwtGateForwardCredentials"]),
     ("JwtGateErrorBody json", &["JwtGateErrorBody", "json", "problem"]),
+    ("JwtGateTrace yes", &["JwtGateTrace", "yes", "`on`"]),
 ];
 
 /// Each of these stands in the server configuration.
@@ -148,6 +210,17 @@ const GOOD_IN_SERVER: &[&str] = &[
     "JwtGateIssuer a https://a.test audience=api jwks=file:keys/all.jwks subject=email scopes=scp groups=realm.roles",
     "JwtGateNetwork n 10.0.0.0/8 ::1",
     "JwtGateNetwork n file=conf/networks.txt format=cidr",
+    "JwtGateNetwork n file=conf/networks.txt shrink=allow",
+    "JwtGateNetwork n file=conf/ip-ranges.json format=aws",
+    "JwtGateNetwork n file=conf/ip-ranges.json format=aws service=s3 region=GLOBAL shrink=allow",
+    "JwtGateApiKeys conf/keys.json",
+    "JwtGateLog logs/gate.json",
+    "JwtGateLog logs/gate.json subject=plain",
+    "JwtGateLog \"|/bin/cat\" subject=hashed",
+    "JwtGateLog off",
+    "JwtGatePlan free",
+    "JwtGatePlan silver rate=10/s burst=20 quota=1000000/month",
+    "JwtGatePlan bronze quota=1000/day",
     "JwtGateAddressPrefix 24 56",
     "JwtGateAddressPrefix 32 128",
     "JwtGateTokenCache 0",
@@ -204,6 +277,27 @@ const BAD_IN_SERVER: &[(&str, &[&str])] = &[
     ("JwtGateNetwork n file=conf/broken.txt", &["JwtGateNetwork", "broken.txt", "2"]),
     ("JwtGateNetwork n file=conf/empty.txt", &["JwtGateNetwork", "empty.txt"]),
     ("JwtGateNetwork n file=conf/networks.txt format=csv", &["JwtGateNetwork", "csv"]),
+    ("JwtGateNetwork n file=conf/networks.txt format=aws", &["JwtGateNetwork", "networks.txt", "line 1"]),
+    ("JwtGateNetwork n file=conf/ip-ranges.json", &["JwtGateNetwork", "ip-ranges.json", "line 1"]),
+    ("JwtGateNetwork n file=conf/networks.txt service=S3", &["JwtGateNetwork", "service=", "format=aws"]),
+    ("JwtGateNetwork n file=conf/networks.txt format=cidr region=r", &["JwtGateNetwork", "region=", "format=aws"]),
+    ("JwtGateNetwork n file=conf/ip-ranges.json format=aws service=S4", &["JwtGateNetwork", "service=S4", "`S3`"]),
+    ("JwtGateNetwork n file=conf/ip-ranges.json format=aws region=r", &["JwtGateNetwork", "region=r", "`GLOBAL`"]),
+    ("JwtGateNetwork n file=conf/networks.txt shrink=deny", &["JwtGateNetwork", "deny", "allow"]),
+    ("JwtGateApiKeys", &["JwtGateApiKeys"]),
+    ("JwtGateLog", &["JwtGateLog", "`off`"]),
+    ("JwtGateLog logs/a.json\nJwtGateLog logs/b.json", &["JwtGateLog", "twice"]),
+    ("JwtGateLog logs/gate.json subject=none", &["JwtGateLog", "none", "`plain`"]),
+    ("JwtGateLog \"|\"", &["JwtGateLog", "|PROGRAM"]),
+    ("JwtGateLog syslog:local1", &["JwtGateLog", "logger"]),
+    ("JwtGateApiKeys conf/networks.txt", &["JwtGateApiKeys", "networks.txt", "line 1"]),
+    ("JwtGatePlan", &["JwtGatePlan", "JwtGatePlan premium"]),
+    ("JwtGatePlan gold rate=1/s", &["JwtGatePlan", "gold"]),
+    ("JwtGatePlan \"x y\" rate=1/s", &["JwtGatePlan", "x y"]),
+    ("JwtGatePlan a burst=5", &["JwtGatePlan", "burst=", "rate="]),
+    ("JwtGatePlan a rate=0/s", &["JwtGatePlan", "0/s"]),
+    ("JwtGatePlan a quota=1/hour", &["JwtGatePlan", "1/hour"]),
+    ("JwtGatePlan a key=subject", &["JwtGatePlan", "key", "quota="]),
     ("JwtGateAddressPrefix 24", &["JwtGateAddressPrefix"]),
     ("JwtGateAddressPrefix 33 64", &["JwtGateAddressPrefix", "33"]),
     ("JwtGateAddressPrefix 24 129", &["JwtGateAddressPrefix", "129"]),
@@ -223,11 +317,14 @@ const BAD_IN_SERVER: &[(&str, &[&str])] = &[
     ),
 ];
 
-const COMMON: &str = "JwtGateNetwork office 192.0.2.0/24\n";
+const COMMON: &str = "JwtGateNetwork office 192.0.2.0/24\nJwtGatePlan gold rate=100/s\n";
 
 fn site() -> Site {
     let site = Site::new().mpm(Mpm::Event);
     site.write("conf/networks.txt", "10.0.0.0/8 # private\n");
+    let range = serde_json::json!({"ip_prefix": "192.0.2.0/24", "service": "S3", "region": "GLOBAL"});
+    site.write("conf/ip-ranges.json", serde_json::json!({"prefixes": [range]}).to_string());
+    site.write("conf/keys.json", r#"{"keys":[]}"#);
     site.write("conf/broken.txt", "10.0.0.0/8\n10.0.0.0/99\n");
     site.write("conf/empty.txt", "# nothing\n");
     site.write("keys/empty.jwks", "");
@@ -451,6 +548,18 @@ fn directives_are_refused_where_they_could_not_hold() {
 }
 
 #[test]
+fn directives_are_refused_in_htaccess() {
+    let mut server = site().start(&format!("{COMMON}<Directory \"${{ROOT}}/html\">\nAllowOverride All\n</Directory>"));
+    server.expect_log("not allowed here");
+    for directive in GOOD.iter().filter(|directive| !directive.contains('\n')) {
+        server.write("html/.htaccess", directive);
+        assert_eq!(server.get("/index.html").status(), 500, "{directive}");
+    }
+    server.write("html/.htaccess", "");
+    assert_eq!(server.get("/index.html").status(), 200);
+}
+
+#[test]
 fn satisfy_any_with_the_gate_is_a_mistake() {
     let site = site().load(&["access_compat"]);
     let with = |satisfy: &str| format!("{MAIN}<Location \"/\">\nJwtGate on\nSatisfy {satisfy}\n</Location>");
@@ -470,6 +579,45 @@ fn a_cache_that_answers_before_the_gate_is_a_mistake() {
     assert_mistake(&site, &with("on", "/"), &["CacheQuickHandler"]);
     assert_mistake(&site, &with("on", "/shop/cart"), &["CacheQuickHandler"]);
     assert_good(&site, &with("off", "/"));
+}
+
+/// Each address keeps a place, for as long as the quota runs.
+#[test]
+fn quotas_by_address_are_warned_about() {
+    let site = site();
+    let warned = |limit: &str, before: &str| {
+        let check =
+            site.configtest(&format!("{before}{}", in_location(&format!("JwtGateLimit some {limit} rate=1/s"))));
+        assert!(check.passed, "{limit}\n{}", check.output);
+        check.output.matches("JG2211 JwtGateLimit some (").count()
+    };
+    let plan = "JwtGatePlan large quota=5/day\n";
+    for (limit, before) in [
+        ("key=address quota=9/week", ""),
+        ("key=global+peer quota=9/month dry-run", ""),
+        ("key=address plan-claim=tier", plan),
+    ] {
+        assert_eq!(warned(limit, before), 1, "{limit}");
+    }
+    for limit in ["key=address", "key=global quota=9/day", "key=subject quota=9/day", "key=address+api-key quota=9/day"]
+    {
+        assert_eq!(warned(limit, plan), 0, "{limit}");
+    }
+    let check = site.configtest(&in_location("JwtGateLimit some key=peer rate=1/s quota=9/day"));
+    for text in ["`key=peer`", "JwtGateSharedMemory", "`key=subject` or `key=api-key`"] {
+        assert!(check.output.contains(text), "{text}\n{}", check.output);
+    }
+}
+
+/// Nobody can have a plan that is not defined.
+#[test]
+fn plans_that_are_required_and_not_defined_are_warned_about() {
+    let site = site();
+    for (plan, is_warned_about) in [("silver", true), ("gold", false)] {
+        let check = site.configtest(&in_location(&format!("JwtGate on\nRequire jwt-plan {plan}")));
+        assert!(check.passed, "{}", check.output);
+        assert_eq!(check.output.contains("JG2212 Require jwt-plan silver"), is_warned_about, "{}", check.output);
+    }
 }
 
 #[test]

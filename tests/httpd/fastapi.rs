@@ -1,50 +1,16 @@
 //! The setup of the README: FastAPI under uvicorn behind the gate.
 
-use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
 use serde_json::json;
 
-use crate::harness::ports::Port;
-use crate::harness::{MAIN, Site, await_true};
-
-/// uvicorn with `app/main.py`; ends with this value.
-struct Uvicorn {
-    process: Child,
-    port: Port,
-}
-
-impl Uvicorn {
-    fn start() -> Self {
-        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let program = package.join("../../target/venv/bin/uvicorn");
-        assert!(program.exists(), "no {}: run `make target/venv` first", program.display());
-        let port = Port::reserve();
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(program).arg("--app-dir").arg(package.join("app"));
-        command.args(["main:app", "--log-level", "warning", "--port", &port.number.to_string()]);
-        let process = command.env("PYTHONDONTWRITEBYTECODE", "1").stdin(Stdio::null()).spawn().unwrap();
-        let uvicorn = Self { process, port };
-        await_true("uvicorn to serve", || TcpStream::connect(("127.0.0.1", uvicorn.port.number)).is_ok());
-        uvicorn
-    }
-}
-
-impl Drop for Uvicorn {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
+use crate::harness::uvicorn::Uvicorn;
+use crate::harness::{MAIN, Site};
 
 #[test]
 fn fastapi_sees_who_asks_and_only_those_who_may() {
-    let uvicorn = Uvicorn::start();
+    let uvicorn = Uvicorn::start("main", &[]);
     let server = Site::new().start(&format!(
         r#"{MAIN}
-        ProxyPass / http://127.0.0.1:{}/
+        ProxyPass / {}/
         <Location "/">
             JwtGate on
             JwtGateForward X-User subject
@@ -53,7 +19,7 @@ fn fastapi_sees_who_asks_and_only_those_who_may() {
         <Location "/health">
             JwtGate off
         </Location>"#,
-        uvicorn.port.number
+        uvicorn.url()
     ));
     assert_eq!(server.get("/health").header("X-User", "eve").send().json(), json!({"status": "up", "user": null}));
     assert_eq!(server.get("/me").header("X-User", "eve").status(), 401);
@@ -64,4 +30,36 @@ fn fastapi_sees_who_asks_and_only_those_who_may() {
     assert_eq!(note.body(r#"{"text":"hello"}"#).send().json(), json!({"user": "jürgen", "text": "hello"}));
     assert_eq!(me().status(), 200);
     server.refused(&me(), 429, "rate-limited");
+}
+
+#[test]
+fn who_guesses_passwords_of_its_login_form_is_locked_out() {
+    let uvicorn = Uvicorn::start("main", &[]);
+    let mut server = Site::new().start(&format!(
+        r#"{MAIN}
+        ProxyPass / {}/
+        <Location "/">
+            JwtGate on
+        </Location>
+        <Location "/login">
+            JwtGateToken none
+            JwtGateLockout failures=3/1h count=backend
+        </Location>"#,
+        uvicorn.url()
+    ));
+    server.expect_log("JG3002");
+    let log_in = |from: &str, user: &str, password: &str| {
+        let request = server.request("POST", "/login").from(from);
+        let request = request.header("Content-Type", "application/x-www-form-urlencoded");
+        request.body(format!("user={user}&password={password}")).send()
+    };
+    let statuses = |from: &str, tries: &[(&str, &str)]| -> Vec<u16> {
+        tries.iter().map(|(user, password)| log_in(from, user, password).status).collect()
+    };
+    let right = ("alice", "correct+horse");
+    let guesses = [("alice", "1"), ("mallory", "2"), right, ("alice", "3"), right];
+    assert_eq!(statuses("127.0.0.2", &guesses), [401, 403, 200, 401, 429]);
+    assert_eq!(log_in("127.0.0.3", right.0, right.1).json(), json!({"user": "alice"}));
+    // The rest of the application does not ask the lock.
+    assert_eq!(server.get("/health").from("127.0.0.2").bearer(server.token().sign()).status(), 200);
 }

@@ -191,7 +191,7 @@ fn htaccess_has_no_say_even_where_the_administrator_lists_the_directives() {
         r#"{MAIN}
         <Directory "${{ROOT}}/html">
             AllowOverride None
-            AllowOverrideList JwtGate JwtGateToken JwtGateAllow JwtGateLimit JwtGateIssuers Options
+            AllowOverrideList JwtGate JwtGateToken JwtGateAllow JwtGateLimit JwtGateIssuers JwtGateLockout Options
         </Directory>
         <Location "/gated">
             JwtGate on
@@ -203,6 +203,8 @@ fn htaccess_has_no_say_even_where_the_administrator_lists_the_directives() {
         for directive in [
             "JwtGate off",
             "JwtGate on",
+            "JwtGate dry-run",
+            "JwtGateLockout off",
             "JwtGateToken none",
             "JwtGateAllow none",
             "JwtGateLimit none",

@@ -53,22 +53,32 @@ fn a_request_under_way_is_finished_by_the_old_generation() {
 
 #[test]
 fn twenty_graceful_restarts_leave_no_files_and_maps_behind() {
-    let mut server = Site::new().children(1).start(&format!("{MAIN}{PROTECTED}"));
-    let request = server.get("/").bearer(server.token().sign());
-    let mut measure = |restarts| {
-        for _ in 0..restarts {
-            server.restart_gracefully();
+    let quota = PROTECTED.replace("rate=1000000/s", "rate=1000000/s quota=1000000/month");
+    let same = [format!("{MAIN}{quota}")];
+    // Each of these has a new file of quotas, and new segments.
+    let other = ["256K", "512K"].map(|size| format!("JwtGateSharedMemory {size}\n{}", same[0]));
+    for directives in [&same[..], &other[..]] {
+        let mut server = Site::new().children(1).start(&directives[0]);
+        let request = server.get("/").bearer(server.token().sign());
+        let mut measure = |restarts| {
+            for number in 0..restarts {
+                server.configure(&directives[number % directives.len()]);
+                server.restart_gracefully();
+            }
+            server.graceful();
+            assert_eq!(request.status(), 200);
+            (resources_of(server.pid()), resources_of(server.children()[0]))
+        };
+        let (parent, child) = measure(4);
+        let (later_parent, later_child) = measure(20);
+        for (before, after) in [(parent, later_parent), (child, later_child)] {
+            // A connection may just be closing, the allocator may have mapped a little more; twenty of anything would
+            // show.
+            assert!(after.0 < before.0 + 10, "open files: {before:?} then {after:?}");
+            assert!(after.1 < before.1 + 10, "memory maps: {before:?} then {after:?}");
         }
-        server.graceful();
-        assert_eq!(request.status(), 200);
-        (resources_of(server.pid()), resources_of(server.children()[0]))
-    };
-    let (parent, child) = measure(3);
-    let (later_parent, later_child) = measure(20);
-    for (before, after) in [(parent, later_parent), (child, later_child)] {
-        // A connection may just be closing, the allocator may have mapped a little more; twenty of anything would show.
-        assert!(after.0 < before.0 + 10, "open files: {before:?} then {after:?}");
-        assert!(after.1 < before.1 + 10, "memory maps: {before:?} then {after:?}");
+        let folder = std::fs::read_dir(server.root.join("state")).unwrap();
+        assert_eq!(folder.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>(), ["quotas.table"]);
     }
 }
 

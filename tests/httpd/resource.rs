@@ -252,6 +252,8 @@ fn mistakes_are_found() {
             format!("{shared}JwtGateResource https://a.test\n{}", place("/a", "JwtGateIssuers main")),
             "choose with JwtGateIssuers",
         ),
+        // Clients look for the parameter anywhere in the challenge.
+        (place("/", "JwtGateRealm \"my scope=all\""), "a text without it"),
     ] {
         let check = site.configtest(&format!("{MAIN}{directives}"));
         assert!(!check.passed && check.output.contains("JwtGateResource"), "{directives}{check:?}");

@@ -424,7 +424,7 @@ fn a_bad_new_version_changes_nothing() {
         server.write(&format!("conf/{name}.json"), list_of("two"));
     }
     await_true("the new lists", || {
-        BAD.iter().all(|(name, _)| server.log.count(&format!("conf/{name}.json has changed: 1 entries")) == 1)
+        BAD.iter().all(|(name, _)| server.log.count(&format!("conf/{name}.json has changed: 1 entry is in use")) == 1)
     });
     await_true("the new lists", || BAD.iter().all(|(name, _)| of_host(&server, name, "two").status() == 401));
     await_true("the new lists", || BAD.iter().all(|(name, _)| of_host(&server, name, "one").status() == 200));
