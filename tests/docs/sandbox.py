@@ -1,6 +1,7 @@
 """A private ServerRoot with the module loaded, in which pieces of configuration are tried."""
 
 import datetime
+import json
 import subprocess
 import tempfile
 from pathlib import Path
@@ -30,6 +31,7 @@ LoadModule authz_host_module {modules}/mod_authz_host.so
 LoadModule headers_module {modules}/mod_headers.so
 LoadModule proxy_module {modules}/mod_proxy.so
 LoadModule proxy_http_module {modules}/mod_proxy_http.so
+LoadModule rewrite_module {modules}/mod_rewrite.so
 LoadModule info_module {modules}/mod_info.so
 LoadModule jwt_gate_module {module}
 """
@@ -43,6 +45,13 @@ def certificate() -> bytes:
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
     builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def ip_ranges() -> bytes:
+    """As AWS publishes it, with what the documents choose from it."""
+    chosen = [("S3", "eu-central-1"), ("S3", "eu-west-1"), ("EC2", "eu-central-1"), ("CLOUDFRONT_ORIGIN_FACING", "GLOBAL")]
+    prefixes = [{"ip_prefix": "192.0.2.0/24", "service": service, "region": region} for service, region in chosen]
+    return json.dumps({"prefixes": prefixes, "ipv6_prefixes": []}).encode()
 
 
 class Sandbox:
@@ -63,13 +72,17 @@ class Sandbox:
                 write(self.keys / name, file.read_bytes(), file.stat().st_mode & 0o777)
         write(self.keys / "corp-ca.pem", certificate(), 0o644)
         write(self.keys / "revoked.json", b'{"revoked": []}', 0o644)
+        write(self.keys / "keys.json", b'{"keys": []}', 0o644)
+        (self.root / "networks").mkdir()
+        (self.root / "logs").mkdir()
+        write(self.root / "networks/ip-ranges.json", ip_ranges(), 0o644)
         write(self.keys / "branches.txt", b"# one network a line\n198.51.100.0/24\n2001:db8:30::/48\n", 0o644)
 
     def file(self, configuration: str) -> Path:
         path = self.root / "httpd.conf"
         user, group = httpd_account()
         base = BASE.format(user=user, group=group, modules=httpd_modules(), module=MODULE)
-        path.write_text(base + configuration)
+        path.write_text(base + configuration.replace("/var/log/apache2/", f"{self.root}/logs/"))
         return path
 
     def complaint(self, configuration: str) -> str:
