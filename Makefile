@@ -15,6 +15,7 @@ export APXS
 LIBEXECDIR = $(shell $(APXS) -q LIBEXECDIR)
 
 MODULE := target/release/libjwt_gate.so
+COMMAND := target/release/jwt-gate
 PROBE  := target/panic-probe/debug/libjwt_gate.so
 VENV   := target/venv
 IDP    := target/idp
@@ -22,6 +23,7 @@ IDP    := target/idp
 HTTPD_TEST = JWT_GATE_MODULE="$(or $(JWT_GATE_MODULE),$(CURDIR)/$(MODULE))" \
 	JWT_GATE_HTTPD="$(or $(JWT_GATE_HTTPD),$(shell $(APXS) -q SBINDIR)/$(shell $(APXS) -q PROGNAME))" \
 	JWT_GATE_MODULES_DIR="$(or $(JWT_GATE_MODULES_DIR),$(LIBEXECDIR))" \
+	JWT_GATE_COMMAND="$(or $(JWT_GATE_COMMAND),$(CURDIR)/$(COMMAND))" \
 	JWT_GATE_IDP="$(or $(JWT_GATE_IDP),$(CURDIR)/$(IDP))"
 PY = $(HTTPD_TEST) PYTHONPATH=tests/demo PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/python
 step   = @printf '\033[1m==> %s\033[0m\n' $(1)
@@ -40,14 +42,30 @@ packages: ## install what the build needs and is missing (Debian, Ubuntu); elsew
 	@tests/packages.sh
 
 .PHONY: build
-build: $(MODULE) ## build the module
+build: $(MODULE) $(COMMAND) ## build the module and the command jwt-gate
 
-SOURCES := Cargo.toml Cargo.lock build.rs $(shell find $(wildcard src include) -type f)
+CORE_SOURCES    := Cargo.toml Cargo.lock $(shell find src/core -type f)
+COMMAND_SOURCES := $(CORE_SOURCES) $(shell find src/cli -type f)
+SOURCES         := $(CORE_SOURCES) build.rs $(shell find $(wildcard src include) -type f -not -path 'src/cli/*')
 
 $(MODULE): $(SOURCES)
 	$(call step,"module (cargo build --release)")
 	@$(CARGO) build --release --locked
 	@touch $@
+
+# Built apart from the module, which would else get the features of crates that only the command needs.
+$(COMMAND): $(COMMAND_SOURCES)
+	$(call step,"command (cargo build --release -p jwt-gate)")
+	@$(CARGO) build --release --locked -p jwt-gate
+	@touch $@
+
+# The command knows its own manual, and what shells complete.
+MANUAL := target/package/man/jwt-gate.1
+
+$(MANUAL): $(COMMAND)
+	@rm -rf target/package/man && mkdir -p target/package/man
+	@for shell in bash zsh fish; do $(COMMAND) completions $$shell > target/package/jwt-gate.$$shell; done
+	@$(COMMAND) man --dir target/package/man
 
 # A module that panics on demand, to see that a panic refuses one request and ends no process. Never installed.
 $(PROBE): $(SOURCES)
@@ -100,13 +118,19 @@ else
 RUST_TEST := $(CARGO) test --locked
 endif
 
+# What the tests need besides: a browser, what rotates logs, and what the documents make secrets and certificates with.
+.PHONY: test-packages
+test-packages:
+	@tests/packages.sh openssl $(if $(JWT_GATE_CHROMIUM)$(shell command -v chromium),,chromium) \
+		$(if $(shell command -v rotatelogs),,apache2-utils)
+
 .PHONY: test
-test: packages test-core test-loom test-docs test-httpd ## everything: core, models of the shared memory, documents, real httpd
+test: test-packages test-core test-loom test-docs test-httpd ## everything: core, models of the shared memory, documents, real httpd
 
 .PHONY: test-core
-test-core: ## what needs no httpd: units, RFC vectors, properties, replay of the fuzz corpus
-	$(call step,"core")
-	@$(RUST_TEST) -p jwt-gate-core
+test-core: ## what needs no httpd: units, RFC vectors, properties, replay of the fuzz corpus, the command
+	$(call step,"core and command")
+	@$(RUST_TEST) -p jwt-gate-core -p jwt-gate
 ifeq ($(NEXTEST),yes)
 	@$(CARGO) test --locked --quiet -p jwt-gate-core --doc
 endif
@@ -123,13 +147,23 @@ test-docs: packages $(MODULE) $(VENV) ## README and reference.conf against the m
 	@$(PY) -m unittest discover --start-directory tests/docs
 
 .PHONY: test-httpd
-test-httpd: packages $(MODULE) $(PROBE) $(VENV) $(IDP)/node_modules ## the module in real servers: prefork, worker and event
+test-httpd: test-packages $(MODULE) $(COMMAND) $(PROBE) $(VENV) $(IDP)/node_modules ## the module in real servers: prefork, worker and event
 	$(call step,"httpd")
 	@$(HTTPD_TEST) JWT_GATE_PANIC_MODULE="$(CURDIR)/$(PROBE)" $(RUST_TEST) -p jwt-gate-httpd-tests
 
 .PHONY: test-container
 test-container: ## the httpd tests against the httpd of another Debian, in a container (podman, as root)
 	@tests/httpd/container.sh
+
+.PHONY: test-package
+test-package: $(VENV) deb ## the package in a fresh Debian, from installation to purge (mmdebstrap, as root)
+	$(call step,"package")
+	@tests/package/installed.sh $(DEB)
+
+.PHONY: test-image
+test-image: $(VENV) deb ## the container image, built on a fresh Debian and asked over TLS (podman, mmdebstrap, as root)
+	$(call step,"image")
+	@tests/package/image.sh $(DEB)
 
 DENY := $(or $(shell command -v cargo-deny),target/tools/bin/cargo-deny)
 
@@ -165,6 +199,37 @@ bench-httpd: packages $(MODULE) $(VENV) ## processor time that the gate adds to 
 	$(call step,"benchmark inside httpd")
 	@$(PY) tests/bench/httpd.py
 
+## Package
+
+# There is one, since `make deb` removes earlier ones. The shell looks, when it is there.
+DEB := target/debian/*.deb
+CARGO_DEB := $(or $(shell command -v cargo-deb),target/tools/bin/cargo-deb)
+
+target/tools/bin/cargo-deb:
+	$(call step,"cargo-deb (a few minutes; only the first time)")
+	@$(CARGO) install --locked --root target/tools --target-dir target/tools/build cargo-deb@3.8.0
+
+target/package/jwt_gate.load: apache-conf/jwt_gate.load
+	@mkdir -p $(@D)
+	@sed 's|modules/mod_jwt_gate.so|/usr/lib/apache2/modules/mod_jwt_gate.so|' $< > $@
+
+target/package/copyright: apache-conf/package/copyright.py Cargo.lock
+	@mkdir -p $(@D)
+	@$(PYTHON) $< > $@.draft
+	@mv $@.draft $@
+
+.PHONY: deb
+deb: packages $(MODULE) $(COMMAND) $(MANUAL) target/package/jwt_gate.load target/package/copyright ## Debian's package, for httpd as this Debian has it
+	@test -x $(CARGO_DEB) || $(MAKE) $(CARGO_DEB)
+	$(call step,"package (cargo deb)")
+	@rm -f target/debian/*deb
+	@$(CARGO_DEB) --no-build --locked --strip --output target/debian/
+
+.PHONY: image
+image: deb ## image of a container that has httpd with the module (podman)
+	$(call step,"image")
+	@apache-conf/package/container/build.sh $(DEB) --tag jwt-gate
+
 ## Install. Paths come from apxs; DESTDIR is put in front of them for packagers.
 
 SYSCONFDIR = $(shell $(APXS) -q SYSCONFDIR)
@@ -173,9 +238,18 @@ CONFDIR    = $(SYSCONFDIR)$(if $(or $(wildcard $(SYSCONFDIR)/mods-available),$(s
 INSTALLED_MODULE = $(DESTDIR)$(LIBEXECDIR)/mod_jwt_gate.so
 INSTALLED_LOAD   = $(DESTDIR)$(CONFDIR)/jwt_gate.load
 INSTALLED_CONF   = $(DESTDIR)$(CONFDIR)/jwt_gate.conf
+# The command goes to where httpd is; beside a packaged httpd, to where local things are.
+prefix  ?= $(patsubst /usr,/usr/local,$(patsubst %/bin,%,$(shell $(APXS) -q BINDIR)))
+bindir  ?= $(prefix)/bin
+datadir ?= $(prefix)/share
+INSTALLED_COMMAND = $(DESTDIR)$(bindir)/jwt-gate
+INSTALLED_PAGES   = $(DESTDIR)$(datadir)/man/man1
+INSTALLED_BASH    = $(DESTDIR)$(datadir)/bash-completion/completions/jwt-gate
+INSTALLED_ZSH     = $(DESTDIR)$(datadir)/zsh/site-functions/_jwt-gate
+INSTALLED_FISH    = $(DESTDIR)$(datadir)/fish/vendor_completions.d/jwt-gate.fish
 
 .PHONY: install
-install: $(MODULE) ## install the module and its configuration (as root); a2enmod jwt_gate switches it on
+install: $(MODULE) $(MANUAL) ## install module, configuration and command (as root); a2enmod jwt_gate switches it on
 	@test -n "$(LIBEXECDIR)" || { echo "apxs was not found: run make packages, or set APXS" >&2; exit 1; }
 	$(call step,"$(INSTALLED_MODULE)")
 	@install -d "$(DESTDIR)$(LIBEXECDIR)" "$(DESTDIR)$(CONFDIR)"
@@ -191,6 +265,14 @@ install: $(MODULE) ## install the module and its configuration (as root); a2enmo
 	else \
 		install -m 0644 apache-conf/jwt_gate.conf "$(INSTALLED_CONF)"; \
 	fi
+	$(call step,"$(INSTALLED_COMMAND)")
+	@install -D -m 0755 $(COMMAND) "$(INSTALLED_COMMAND).new"
+	@mv -f "$(INSTALLED_COMMAND).new" "$(INSTALLED_COMMAND)"
+	@install -d "$(INSTALLED_PAGES)"
+	@install -m 0644 target/package/man/* "$(INSTALLED_PAGES)"
+	@install -D -m 0644 target/package/jwt-gate.bash "$(INSTALLED_BASH)"
+	@install -D -m 0644 target/package/jwt-gate.zsh "$(INSTALLED_ZSH)"
+	@install -D -m 0644 target/package/jwt-gate.fish "$(INSTALLED_FISH)"
 	@if command -v a2enmod >/dev/null; then \
 		echo "next: a2enmod jwt_gate proxy_http && apachectl configtest && apachectl graceful"; \
 	else \
@@ -203,6 +285,9 @@ uninstall: ## remove what install put there; a configuration that you changed st
 	@if test -e "$(DESTDIR)$(SYSCONFDIR)/mods-enabled/jwt_gate.load"; then \
 		echo "the module is still on: a2dismod jwt_gate first, or the server will not start again" >&2; exit 1; \
 	fi
+	$(call step,"removing $(INSTALLED_COMMAND)")
+	@rm -f "$(INSTALLED_COMMAND)" "$(INSTALLED_PAGES)"/jwt-gate{,-*}.1 \
+		"$(INSTALLED_BASH)" "$(INSTALLED_ZSH)" "$(INSTALLED_FISH)"
 	$(call step,"removing $(INSTALLED_MODULE) and jwt_gate.load")
 	@rm -f "$(INSTALLED_MODULE)" "$(INSTALLED_LOAD)" "$(INSTALLED_CONF).dist"
 	@if cmp -s apache-conf/jwt_gate.conf "$(INSTALLED_CONF)"; then \

@@ -15,7 +15,8 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 
 if ! command -v dpkg-query apt-get >/dev/null; then
     echo "This is not Debian or Ubuntu: please see that there are httpd with its headers and apxs, libclang, curl," \
-        "a C compiler and Python 3.11 or later (Fedora: httpd-devel clang-devel curl gcc python3)." >&2
+        "a C compiler and Python 3.11 or later (Fedora: httpd-devel clang-devel curl gcc python3); for the tests also" \
+        "openssl and Chromium, which JWT_GATE_CHROMIUM may name." >&2
     exit 0
 fi
 
