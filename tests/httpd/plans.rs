@@ -130,7 +130,8 @@ fn who_has_no_plan_has_the_default_plan() {
         JwtGateToken optional
         JwtGateLimit by-user key=subject rate=1/d burst=9 quota=9/month plan-claim=tier default-plan=free
         JwtGateLimit by-address key=address rate=1/d burst=8 plan-claim=tier default-plan=much";
-    let server = Site::new().start(&gated(PLANS, limits));
+    let mut server = Site::new().start(&gated(PLANS, limits));
+    server.expect_log("JG2211 JwtGateLimit by-address (");
     let everybody = [("by-address", 8), ("by-address-quota", 4)];
     let of = |subject, value| allowed(&asking(&server, "/", subject, "tier", value).from("127.0.2.1").send());
     let of_free = [&[("by-user", 2), ("by-user-quota", 9)], &everybody[..]].concat();
