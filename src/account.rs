@@ -39,7 +39,7 @@ impl Account {
             (Ok(_), None) => (Ruling::Allow, None),
         };
         let identity = verdict.outcome.as_ref().map_or(&verdict.refused, |identity| identity);
-        let took = Duration::from_nanos(now().mono.0.saturating_sub(started.mono.0));
+        let took = now().mono.since(started.mono);
         Self { ruling, limit: limit(refusal), identity: identity.clone(), time: started.wall, took }
     }
 

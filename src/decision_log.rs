@@ -138,9 +138,9 @@ impl Sink {
             self.is_torn.store(true, Ordering::Relaxed);
         }
         self.lost.fetch_add(1, Ordering::Relaxed);
-        let (MonoNanos(now), until) = (now().mono, self.silent_until.load(Ordering::Relaxed));
-        let next = now.saturating_add(u64::try_from(REPORTS.as_nanos()).unwrap_or(u64::MAX));
-        let exchange = || self.silent_until.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed);
+        let (now, until) = (now().mono, MonoNanos(self.silent_until.load(Ordering::Relaxed)));
+        let next = now.saturating_add(REPORTS);
+        let exchange = || self.silent_until.compare_exchange(until.0, next.0, Ordering::Relaxed, Ordering::Relaxed);
         if now >= until && exchange().is_ok() {
             let lost = self.lost.swap(0, Ordering::Relaxed);
             request.log(Level::Warning, || {

@@ -105,7 +105,7 @@ impl Metering {
 
 /// All metrics as text.
 pub(crate) fn render(runtime: &Runtime, now: Now) -> String {
-    let age = |since: UnixMicros| Duration::from_micros(now.wall.0.saturating_sub(since.0));
+    let age = |since: UnixMicros| now.wall.since(since);
     let keys: Vec<_> = runtime.fetched_issuers().map(|(name, fetched)| (name, fetched.map(age))).collect();
     let networks: Vec<_> = runtime.network_files().map(|file| (file.name, file.read.map(age))).collect();
     let gauges = Gauges { keys: &keys, slots: runtime.occupancy(now), networks: &networks };

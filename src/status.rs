@@ -5,7 +5,6 @@
 
 use std::ffi::CStr;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use jwt_gate_core::status::{KeysStatus, NetworkStatus, PAGE, Status, content_security_policy};
 use jwt_gate_core::time::{Now, UnixMicros};
@@ -34,7 +33,7 @@ pub(crate) fn answer(request: Request<'_>) -> Option<(&'static CStr, String)> {
 }
 
 fn status(runtime: &Runtime, server: usize, now: Now) -> String {
-    let since = |time: UnixMicros| Duration::from_micros(now.wall.0.saturating_sub(time.0));
+    let since = |time: UnixMicros| now.wall.since(time);
     let (api_keys, revocations, plans) = runtime.lists(server);
     let keys = runtime.fetched_issuers().zip(runtime.dues(now));
     let networks = runtime.network_files().map(|file| NetworkStatus {

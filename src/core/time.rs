@@ -27,12 +27,17 @@ impl Now {
     /// time, whatever is done to the wall clock meanwhile.
     #[must_use]
     pub fn at(self, mono: MonoNanos) -> Self {
-        let passed = Duration::from_nanos(mono.0.saturating_sub(self.mono.0));
-        Self { mono, wall: self.wall.saturating_add(passed) }
+        Self { mono, wall: self.wall.saturating_add(mono.since(self.mono)) }
     }
 }
 
 impl MonoNanos {
+    /// The time from `earlier` to this; zero if that lies behind it.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
     /// `self + span`, at most the end of time.
     #[must_use]
     pub fn saturating_add(self, span: Duration) -> Self {
@@ -65,6 +70,12 @@ impl UnixMicros {
     /// comes after the year 9999 is written as its end.
     pub fn rfc3339(self) -> impl fmt::Display {
         Rfc3339(self)
+    }
+
+    /// The time from `earlier` to this; zero if that lies behind it.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
     /// `self + span`, at most the end of time.

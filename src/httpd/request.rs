@@ -239,7 +239,7 @@ impl<'r> Request<'r> {
     /// How long ago it came, by the wall clock.
     pub(crate) fn age(self, now: UnixMicros) -> Duration {
         let came = u64::try_from(self.get(|r| r.request_time)).unwrap_or(0);
-        Duration::from_micros(now.0.saturating_sub(came))
+        now.since(UnixMicros(came))
     }
 
     /// The name by which httpd's logs know it: mod_unique_id's, else that of the error log, if it has given one.

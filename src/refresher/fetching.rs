@@ -10,7 +10,7 @@ use jwt_gate_core::keys::store::{Attempt, Source as Stored};
 use jwt_gate_core::keys::stored::StoredSet;
 use jwt_gate_core::keys::{Loaded, schedule};
 
-use super::{Outcome, Refresher, caught, in_future, keys, shown};
+use super::{Outcome, Refresher, caught, keys, shown};
 use crate::httpd::{Level, Log, Server, now, random};
 use crate::runtime::Runtime;
 use crate::sources::{Source, What};
@@ -126,7 +126,7 @@ impl Refresher {
         };
         counted(true);
         let next = schedule::after_success(options.refresh, max_age, options.stale, random()[0]);
-        stored.succeed(attempt, in_future(now(), next));
+        stored.succeed(attempt, now().mono.saturating_add(next));
         for why in loaded.skipped.iter().filter(|_| is_new) {
             main.log(Level::Warning, || format!("JG2203 {}: {url}: {why}", source.named_by));
         }
@@ -165,11 +165,11 @@ fn failed(main: Server<'_>, source: &Source, stored: Stored<'_>, attempt: Attemp
     let time = now();
     let failures = stored.failures().saturating_add(1);
     let next = schedule::after_failure(failures, random()[0]);
-    stored.fail(attempt, in_future(time, next), why);
+    stored.fail(attempt, time.mono.saturating_add(next), why);
     main.log(Level::Warning, || {
         let mut text = format!("JG4002 {}: no keys: {why}; ", source.named_by);
         let What::Remote { options, .. } = &source.what else { return text };
-        let age = stored.fetched().map(|fetched| Duration::from_micros(time.wall.0.saturating_sub(fetched.0)));
+        let age = stored.fetched().map(|fetched| time.wall.since(fetched));
         let _ = match age {
             None => write!(text, "there are none from before, so its tokens are answered with 503"),
             Some(age) => match options.stale.checked_sub(age) {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use jwt_gate_core::fetch::Fetcher;
 use jwt_gate_core::keys::Loaded;
 use jwt_gate_core::keys::store::Attempt;
-use jwt_gate_core::time::{MonoNanos, Now};
+use jwt_gate_core::time::MonoNanos;
 
 use self::changes::Change;
 use self::fetching::FetchedKeys;
@@ -140,7 +140,7 @@ impl Refresher {
             self.begin(main, runtime, index);
         }
         if time.mono >= self.next_look {
-            self.next_look = in_future(time, LOOK);
+            self.next_look = time.mono.saturating_add(LOOK);
             for index in 0..runtime.plan.sources.len() {
                 self.look(runtime, index);
             }
@@ -175,7 +175,7 @@ impl Refresher {
     }
 
     fn conclude_sync(&mut self, main: Server<'_>, result: Result<(), String>) {
-        self.next_sync = Some(in_future(now(), SYNC));
+        self.next_sync = Some(now().mono.saturating_add(SYNC));
         self.speak_of_disk(main, QUOTAS_FILE, result);
     }
 
@@ -231,15 +231,6 @@ fn keys(loaded: &Loaded) -> String {
         1 => "1 key".to_owned(),
         count => format!("{count} keys"),
     }
-}
-
-fn in_future(now: Now, span: Duration) -> MonoNanos {
-    MonoNanos(now.mono.0.saturating_add(nanos(span)))
-}
-
-/// As nanoseconds, for [`MonoNanos`].
-pub(crate) fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A span of time for people, in its two greatest units.

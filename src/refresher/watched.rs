@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use jwt_gate_core::time::MonoNanos;
 
-use super::nanos;
 use crate::files::Stamp;
 
 /// A file, and what this process knows of it.
@@ -98,7 +97,7 @@ impl Watched {
             return false;
         }
         let is_same = self.reading.take().is_none_or(|reading| reading.before == self.read);
-        self.again = MonoNanos(now.0.saturating_add(nanos(READ_AGAIN)));
+        self.again = now.saturating_add(READ_AGAIN);
         let is_known = is_same && self.wrong.as_deref() == Some(why);
         self.wrong = Some(why.to_owned());
         !is_known

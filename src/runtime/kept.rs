@@ -13,7 +13,6 @@ use jwt_gate_core::token::issuer::Issuer;
 use super::{Live, Runtime};
 use crate::httpd::Mapping;
 use crate::lists::{Announced, List};
-use crate::refresher::nanos;
 use crate::sources::{Plan, What};
 
 /// What a process has of each source, and the issuers made of it.
@@ -134,7 +133,7 @@ impl Runtime {
                 _ => Some(self.find_list(index, digest)),
             };
             if let Some(None) = list {
-                let again = now.mono.0.saturating_add(nanos(TRY_AGAIN));
+                let again = now.mono.saturating_add(TRY_AGAIN).0;
                 self.try_again[index].store(again, Ordering::Relaxed);
                 if used.is_none() {
                     continue;

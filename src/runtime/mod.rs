@@ -261,7 +261,7 @@ impl Runtime {
     pub(crate) fn dues(&self, now: Now) -> impl Iterator<Item = Duration> {
         self.plan.fetched_issuers().map(move |(_, index)| {
             let due = self.store.source(index).map_or(now.mono, |stored| stored.due(now.mono));
-            Duration::from_nanos(due.0.saturating_sub(now.mono.0))
+            due.since(now.mono)
         })
     }
 

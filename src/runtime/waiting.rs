@@ -76,10 +76,9 @@ impl Runtime {
     /// `keys-unavailable`, to be tried again when the next fetch is due.
     pub(crate) fn keys_unavailable(&self, issuer: u32) -> Waited {
         let time = now().mono;
-        let secs = self.remote_source(issuer).map_or(30, |(_, stored, _)| {
-            let wait = Duration::from_nanos(stored.due(time).0.saturating_sub(time.0));
-            wait.as_secs().saturating_add(1).min(60)
-        });
+        let secs = self
+            .remote_source(issuer)
+            .map_or(30, |(_, stored, _)| stored.due(time).since(time).as_secs().saturating_add(1).min(60));
         Waited::Refuse(Reason::KeysUnavailable, Some(secs))
     }
 
