@@ -1,6 +1,5 @@
 //! One request: facts, decision, and what follows from it.
 
-use std::ffi::CStr;
 use std::sync::Arc;
 
 use arc_swap::Guard;
@@ -10,24 +9,22 @@ use jwt_gate_core::config::section::{ErrorBody, Mode};
 use jwt_gate_core::explain;
 use jwt_gate_core::gate::{self, Prior, Refusal, Shared, Verdict};
 use jwt_gate_core::identity::Identity;
-use jwt_gate_core::limit::{LockoutRule, QUOTA_SUFFIX};
+use jwt_gate_core::limit::LockoutRule;
 use jwt_gate_core::path;
 use jwt_gate_core::time::Now;
-use jwt_gate_core::usage::{self, Used};
-use jwt_gate_core::verdict::{Reason, Ruling};
+use jwt_gate_core::verdict::Reason;
 
 use crate::account::Account;
 use crate::answers::{add_cors, has_large_body, limit_fields, refusal_fields};
 use crate::decision::{
-    Asked, Caching, Caller, Decision, Kept, LimitStanding, Refused, answered, caller, decision, is_imagined, is_inner,
-    keep, ledger, refusal, root, take_asked,
+    Asked, Caching, Decision, Kept, Refused, answered, decision, is_imagined, keep, ledger, refusal, root, take_asked,
 };
-use crate::explaining;
 use crate::facts::RequestFacts;
+use crate::handlers::asks_for_document;
 use crate::httpd::{Filter, Level, Log, Request, Status, now};
 use crate::refresher::shown;
 use crate::runtime::{Live, Runtime, Waited};
-use crate::{identity, metrics, status, tracing};
+use crate::{explaining, handlers, identity, tracing};
 
 /// The status of the answer to a preflight.
 const PREFLIGHT: Status = Status::http(204);
@@ -125,25 +122,10 @@ pub(crate) fn on_fixups(request: Request<'_>) -> Status {
 }
 
 /// Lets nothing be forwarded without a decision. Reached with one, unless a module behind `on_fixups` changed
-/// what applies. Documents about protected resources are written here.
+/// what applies. What the gate answers itself is written here.
 pub(crate) fn on_handler(request: Request<'_>) -> Status {
-    if let Some(Decision { verdict: Kept::Document { path }, .. }) = decision(request) {
-        return send_document(request, path);
-    }
-    if request.handler() == Some(USAGE) && request.main().is_none() {
-        return send_usage(request);
-    }
-    if request.handler() == Some(explaining::HANDLER) && request.main().is_none() {
-        return explaining::answer(request);
-    }
-    if request.handler() == Some(metrics::HANDLER) && request.main().is_none() {
-        return send_metrics(request);
-    }
-    if request.handler() == Some(status::HANDLER) && request.main().is_none() {
-        return match status::answer(request) {
-            Some((content_type, document)) => send(request, c"no-store", content_type, &document),
-            None => Status::http(500),
-        };
+    if let Some(status) = handlers::answer(request) {
+        return status;
     }
     if !request.is_proxied() {
         return Status::DECLINED;
@@ -172,72 +154,6 @@ fn may_leave(request: Request<'_>) -> bool {
 /// Whether an application may find that the path climbs out of where httpd sees it.
 fn climbs(request: Request<'_>) -> bool {
     request.paths().into_iter().flatten().any(path::climbs)
-}
-
-/// Whether a document about a protected resource is asked for.
-fn asks_for_document(request: Request<'_>) -> bool {
-    !is_inner(request) && document(request, request.path()).is_some()
-}
-
-/// What the server tells of a protected resource.
-fn document<'r>(request: Request<'r>, path: &[u8]) -> Option<&'r str> {
-    let (runtime, server) = request.server().runtime()?;
-    runtime.document(server, path)
-}
-
-fn send_document(request: Request<'_>, path: &[u8]) -> Status {
-    match document(request, path) {
-        Some(document) => send_json(request, c"max-age=300", document),
-        None => Status::http(404),
-    }
-}
-
-/// The handler that tells callers of their plan and limits.
-const USAGE: &[u8] = b"jwt-gate-usage";
-
-fn send_usage(request: Request<'_>) -> Status {
-    let identity = match caller(request) {
-        Caller::Known(identity) => Some(identity),
-        Caller::Anonymous | Caller::ShownErrorPage | Caller::NotDecided => None,
-    };
-    let document = match root(request).state() {
-        Some(state) => {
-            let ledger = state.ledger.borrow();
-            let used = ledger.standings.iter().map(|LimitStanding { def, measure, standing, .. }| Used {
-                name: &def.name,
-                measure: *measure,
-                standing: *standing,
-            });
-            usage::document(identity, used)
-        }
-        None => usage::document(identity, std::iter::empty()),
-    };
-    send_json(request, c"no-store", &document)
-}
-
-fn send_metrics(request: Request<'_>) -> Status {
-    match request.server().runtime() {
-        Some((runtime, _)) => send(request, c"no-store", metrics::CONTENT_TYPE, &metrics::render(runtime, now())),
-        None => Status::http(500),
-    }
-}
-
-fn send_json(request: Request<'_>, cache: &'static CStr, document: &str) -> Status {
-    send(request, cache, c"application/json", document)
-}
-
-/// Answers who reads, and nobody else.
-fn send(request: Request<'_>, cache: &'static CStr, content_type: &'static CStr, document: &str) -> Status {
-    if !matches!(request.method(), b"GET" | b"HEAD") {
-        if has_large_body(request) {
-            request.close_connection();
-        }
-        request.allow_reading_only();
-        return Status::http(405);
-    }
-    request.handler_headers().set_constant(c"Cache-Control", cache);
-    request.send(content_type, document.as_bytes());
-    Status::OK
 }
 
 /// httpd is about to write its own page: put problem details in its place if that is our refusal's.
@@ -438,10 +354,14 @@ fn conclude(
     request: Request<'_>,
     runtime: &Runtime,
     policy: &Arc<Policy>,
-    verdict: Verdict<'_>,
+    mut verdict: Verdict<'_>,
     started: Now,
 ) -> Status {
     record(request, runtime, policy, &verdict);
+    // While the gate is on nowhere, there is nothing that such a path could get around.
+    if policy.mode == Mode::DryRun && verdict.outcome.is_ok() && climbs(request) {
+        verdict.would_deny = Some(Reason::PathAmbiguous.into());
+    }
     let account = Account::of(&verdict, started);
     request.environment().set_static(c"JWT_GATE_TIME_US", account.took.as_micros().to_string().as_bytes());
     runtime.report_overflows(request, started);
@@ -493,7 +413,7 @@ fn may_be_shown(request: Request<'_>, policy: &Policy, named: &[u8]) -> bool {
     request.path().starts_with(named) && (policy.mode == Mode::Off || !request.is_proxied())
 }
 
-fn carry_out(request: Request<'_>, policy: &Arc<Policy>, verdict: Verdict<'_>, mut account: Account) -> Status {
+fn carry_out(request: Request<'_>, policy: &Arc<Policy>, verdict: Verdict<'_>, account: Account) -> Status {
     let Verdict { outcome, refused, would_deny, source, preflight, locked, .. } = verdict;
     for rule in locked {
         speak_of_lockout(request, policy, &rule);
@@ -502,14 +422,6 @@ fn carry_out(request: Request<'_>, policy: &Arc<Policy>, verdict: Verdict<'_>, m
         identity::set_environment(request, identity);
     }
     if outcome.is_ok() {
-        // While the gate is on nowhere, there is nothing that such a path could get around.
-        let ambiguous = policy.mode == Mode::DryRun && climbs(request);
-        let would_deny = if ambiguous {
-            (account.ruling, account.limit) = (Ruling::WouldDeny(Reason::PathAmbiguous), None);
-            Some(Reason::PathAmbiguous.into())
-        } else {
-            would_deny
-        };
         tell_verdict(request, would_deny.as_ref(), source.as_ref());
     }
     let account = Arc::new(account);
@@ -531,7 +443,8 @@ fn carry_out(request: Request<'_>, policy: &Arc<Policy>, verdict: Verdict<'_>, m
 
 /// Keeps what a decision means for the client request as a whole, and counts what it has done.
 fn record(request: Request<'_>, runtime: &Runtime, policy: &Policy, verdict: &Verdict<'_>) {
-    if !is_imagined(root(request)) {
+    let first = root(request);
+    if !is_imagined(first) {
         runtime.metering.judged(verdict);
     }
     tracing::begin(request, policy);
@@ -546,7 +459,7 @@ fn record(request: Request<'_>, runtime: &Runtime, policy: &Policy, verdict: &Ve
             ledger.note(tested, policy.limit_headers);
         }
         if policy.limit_headers && !standings.is_empty() {
-            limit_fields(root(request), &ledger);
+            limit_fields(first, &ledger);
         }
         match (outcome, source) {
             // What a dry run let in is asked again where the gate is on: it may have failed to prove that it was meant.
@@ -675,8 +588,7 @@ fn refuse(
     if has_large_body(request) {
         request.close_connection();
     }
-    let suffix = if refusal.reason == Reason::QuotaExceeded { QUOTA_SUFFIX } else { "" };
-    let limit = refusal.limit.filter(|_| policy.limit_headers).map(|limit| format!("{}{suffix}", limit.def.name));
+    let limit = if policy.limit_headers { account.limit_name() } else { None };
     let Refusal { reason, retry_after, .. } = *refusal;
     let refused = Refused { reason, retry_after, limit, scopes, account: Arc::clone(&account) };
     // The page for an error that is not the gate's: httpd answers with that error, and not with this refusal.

@@ -13,12 +13,13 @@
 //! | [`sources`] | identity providers, key files and lists that a configuration names |
 //! | [`files`], [`lists`], [`state_dir`] | what is read from disk, and what is kept there |
 //! | [`names`] | what is said of lists that do not go together with the configuration |
-//! | [`lifecycle`], [`loading`] | who creates what: runtime, shared memory; what the parent reads |
+//! | [`lifecycle`], [`loading`], [`counting`] | who creates what: runtime, shared memory; what the parent reads |
 //! | [`runtime`] | what requests use, and how it follows new keys |
 //! | [`refresher`] | the background runner: fetches keys, looks after files |
 //! | [`access`] | one request: facts, decision, what follows |
 //! | [`facts`], [`decision`], [`answers`] | what a decision looks at, what is kept of it, what its answer carries |
 //! | [`account`], [`metrics`], [`decision_log`], [`tracing`] | what a client request comes to, and who is told |
+//! | [`handlers`], [`resources`] | what the gate answers itself |
 //! | [`status`] | how the gate is doing, for people |
 //! | [`explaining`] | how a request that is only described would be decided |
 //! | [`authorize`] | `Require` lines and expressions |
@@ -41,6 +42,7 @@ mod directives;
 mod explaining;
 mod facts;
 mod files;
+mod handlers;
 #[allow(unsafe_code)]
 mod httpd;
 mod identity;
