@@ -102,9 +102,3 @@ impl Identity {
         self.token()?.claim(name)
     }
 }
-
-impl From<Arc<Verified>> for Identity {
-    fn from(token: Arc<Verified>) -> Self {
-        Self::of_token(token)
-    }
-}
