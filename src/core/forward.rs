@@ -174,6 +174,10 @@ fn join<'a>(values: impl IntoIterator<Item = &'a str>, separator: u8, out: &mut 
 
 /// Encodes `separator` too.
 fn encode(value: &str, separator: u8, out: &mut String) {
+    if value.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'%' && byte != separator) {
+        out.push_str(value);
+        return;
+    }
     let inner = value.trim_matches(' ');
     let begin = value.len() - value.trim_start_matches(' ').len();
     let inner = begin..begin + inner.len();

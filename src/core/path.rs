@@ -6,8 +6,10 @@
 /// backslash, with parameters (`..;`), as an overlong sequence of UTF-8, or in what `nocanon` forwards as the client
 /// wrote it.
 pub fn climbs(path: &[u8]) -> bool {
+    // Nearly all paths. Without an early end, so that the compiler takes many bytes at once.
     let is_plain = |byte: &u8| (0x21..0x7f).contains(byte) && *byte != b'%';
-    if path.iter().all(is_plain) && !path.windows(2).any(|pair| pair == b"..") {
+    let plain = path.iter().fold(true, |plain, byte| plain & is_plain(byte));
+    if plain && !path.iter().zip(path.iter().skip(1)).fold(false, |found, pair| found | (pair == (&b'.', &b'.'))) {
         return false;
     }
     let bare = decoded(path);
