@@ -274,9 +274,9 @@ install: $(MODULE) $(MANUAL) ## install module, configuration and command (as ro
 	@install -D -m 0644 target/package/jwt-gate.zsh "$(INSTALLED_ZSH)"
 	@install -D -m 0644 target/package/jwt-gate.fish "$(INSTALLED_FISH)"
 	@if command -v a2enmod >/dev/null; then \
-		echo "next: a2enmod jwt_gate proxy_http && apachectl configtest && apachectl graceful"; \
+		echo "next: a2enmod jwt_gate proxy_http && apachectl configtest && systemctl restart apache2"; \
 	else \
-		echo "next: Include $(CONFDIR)/jwt_gate.load and jwt_gate.conf in httpd.conf, then apachectl configtest"; \
+		echo "next: Include $(CONFDIR)/jwt_gate.load and jwt_gate.conf in httpd.conf, then apachectl configtest, then stop and start httpd"; \
 	fi
 
 .PHONY: uninstall

@@ -27,6 +27,9 @@ fn main() {
     // The library must never be unmapped: destructors of Rust's thread-locals and the crypto provider
     // registered with jsonwebtoken would outlive it (graceful restart closes and opens modules).
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    // A library that is loaded beside an older build of itself (a graceful restart with another path in LoadModule) uses
+    // its own functions and its own module record, not those of the one that came first.
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-Bsymbolic");
 }
 
 struct Apxs(PathBuf);

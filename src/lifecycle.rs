@@ -27,6 +27,7 @@ pub(crate) fn post_config(main: Server<'_>) -> Result<(), ()> {
     if is_dry_pass() {
         return Ok(());
     }
+    warn_of_replaced_module(main);
     report_audit(main, true);
     warn_of_settings(main);
     let plan = Plan::of(main);
@@ -68,6 +69,27 @@ pub(crate) fn post_config(main: Server<'_>) -> Result<(), ()> {
         main.log(Level::Warning, || format!("JG2206 changed files are read at a restart only: {why}"));
     }
     Ok(())
+}
+
+/// httpd loads a library anew only when it starts: after a graceful restart it goes on with the one that it has, whatever
+/// has been installed in its place. Known from the system's map of the process (`proc_pid_maps(5)`), where there is one.
+fn warn_of_replaced_module(main: Server<'_>) {
+    let here = warn_of_replaced_module as fn(Server<'_>) as usize;
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let is_ours = |line: &&str| {
+        let ends = line.split(' ').next().and_then(|range| range.split_once('-'));
+        ends.and_then(|(from, to)| Some(usize::from_str_radix(from, 16).ok()?..usize::from_str_radix(to, 16).ok()?))
+            .is_some_and(|range| range.contains(&here))
+    };
+    let Some(file) = maps.lines().find(is_ours).and_then(|line| line.strip_suffix(" (deleted)")) else { return };
+    let file = file.find('/').map_or(file, |path| &file[path..]);
+    main.log(Level::Warning, || {
+        format!(
+            "JG2214 {file} has been replaced or removed, and the server goes on with what it has loaded, version {}: stop and \
+             start it to change over",
+            env!("CARGO_PKG_VERSION")
+        )
+    });
 }
 
 /// The place where keys are handed from process to process: a new one for each configuration, with what the

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::harness::server::resources_of;
+use crate::harness::config::Gate;
 use crate::harness::{MAIN, Mpm, Server, Site};
 
 const PROTECTED: &str = r#"
@@ -48,6 +49,41 @@ fn a_request_under_way_is_finished_by_the_old_generation() {
     server.restart_gracefully();
     server.app.release();
     connection.answer().seen();
+    assert_eq!(server.get("/").bearer(server.token().sign()).status(), 200);
+}
+
+/// Loads a copy of the module from the ServerRoot.
+fn loaded_from(site: &Site, name: &str) -> String {
+    let (module, copy) = (Gate::UnderTest.file().unwrap(), site.root.join(name));
+    // By a new file, as packages do: one that is mapped is not written to.
+    std::fs::copy(module, site.root.join("new.so")).unwrap();
+    std::fs::rename(site.root.join("new.so"), copy).unwrap();
+    format!("LoadModule jwt_gate_module {name}\nJwtGateStateDir state\n{MAIN}{PROTECTED}")
+}
+
+#[test]
+fn another_path_of_the_module_is_another_module() {
+    let site = Site::new().without_gate();
+    let versions = ["one.so", "two.so"].map(|name| loaded_from(&site, name));
+    let mut server = site.start(&versions[0]);
+    for version in [&versions[1], &versions[0]] {
+        server.graceful_with(version);
+        assert_eq!(server.get("/").bearer(server.token().sign()).status(), 200);
+        server.refused(&server.get("/"), 401, "token-missing");
+    }
+}
+
+#[test]
+fn a_replaced_module_is_told_of() {
+    let site = Site::new().without_gate();
+    let directives = loaded_from(&site, "gate.so");
+    let mut server = site.start(&directives);
+    server.graceful();
+    assert_eq!(server.log.count("JG2214"), 0);
+    loaded_from(&server, "gate.so");
+    server.expect_log("gate.so has been replaced or removed, and the server goes on with what it has loaded");
+    server.graceful();
+    assert_eq!(server.log.count("JG2214"), 1);
     assert_eq!(server.get("/").bearer(server.token().sign()).status(), 200);
 }
 
