@@ -902,15 +902,20 @@ fn what_only_administrators_should_see_is_not_for_everybody() {
         "require ip 10.0.0.0/8",
         "<RequireAny>\nRequire all granted\nRequire local\n</RequireAny>",
         "Require all denied",
-        "JwtGate on",
+        "JwtGate on\nRequire jwt-scope admin",
     ] {
         check(&page(closed), &[]);
     }
-    // The gate lets everybody in who has no token.
+    // All callers have a token.
+    check(&page("JwtGate on"), &[(INSIGHT, 2)]);
     check(&page("JwtGate on\nJwtGateToken optional"), &[(INSIGHT, 2)]);
+    check(&page("Require method POST"), &[(INSIGHT, 2)]);
+    check("AddHandler jwt-gate-explain .explain", &[(INSIGHT, 1)]);
+    check("RewriteRule ^/x$ - [L,H=jwt-gate-status]", &[(INSIGHT, 1)]);
+    check("RewriteRule ^/x$ - [handler=server-status]", &[]);
     let around = |outside: &str, inside: &str| format!("<Location />\n{outside}\n</Location>\n{}", page(inside));
     check(&around("Require local", ""), &[]);
-    check(&around("JwtGate on", ""), &[]);
+    check(&around("JwtGate on", ""), &[(INSIGHT, 5)]);
     // An inner line takes the place of the outer ones.
     check(&around("Require local", "Require all granted"), &[(INSIGHT, 5)]);
     check(&around("Require all granted", "Require local"), &[]);

@@ -316,6 +316,7 @@ fn who_may_not_see_it_does_not() {
          <Location /local>\nJwtGate off\nSetHandler jwt-gate-metrics\nRequire ip 127.0.0.2\n</Location>\n"
     ));
     server.expect_log("AH01630");
+    server.expect_log("JG2110 the handler jwt-gate-metrics tells everybody with a token");
     server.refused(&server.get("/metrics"), 401, "token-missing");
     assert_eq!(server.get("/metrics").bearer(server.token().sign()).status(), 200);
     assert_eq!(server.get("/local").status(), 403);
@@ -329,7 +330,7 @@ fn an_open_page_is_warned_about() {
     assert!(check.passed && check.output.contains("JG2110"), "{}", check.output);
     for other in ["jwt-gate-explain", "jwt-gate-status"] {
         let check = Site::new().configtest(&open.replace("jwt-gate-metrics", other));
-        assert!(check.passed && check.output.contains(&format!("JG2110 SetHandler {other} tells")), "{}", check.output);
+        assert!(check.passed && check.output.contains(&format!("JG2110 the handler {other} tells")), "{}", check.output);
     }
     let check = Site::new().configtest(METRICS);
     assert!(check.passed && !check.output.contains("JG2110"), "{}", check.output);

@@ -215,8 +215,8 @@ impl<'a> Server<'a> {
             .collect()
     }
 
-    /// What only administrators should see, with nothing that keeps others out: no gate that asks for a token, and no
-    /// `Require` line of the innermost place that has any.
+    /// What only administrators should see, with no `Require` line that keeps others out in the innermost place that has
+    /// any. A token is no such thing: all callers have one.
     fn open_insights(self) -> Vec<Finding> {
         let shown = self.statements().filter_map(|s| match &s.fact {
             Fact::Insight { handler } => Some((s, handler)),
@@ -224,19 +224,20 @@ impl<'a> Server<'a> {
         });
         shown
             .filter(|(statement, _)| {
-                let is_gated = self.turned_on(&statement.place, Switch::Gate).is_some()
-                    && self.in_force(&statement.place, Switch::TokenRequired).is_none_or(|(_, on)| on);
                 let covering = || self.statements().filter(|s| covers(&s.place, &statement.place));
                 let required = covering().filter(|s| matches!(s.fact, Fact::Required { .. }));
                 let is_closed = required.max_by_key(|s| s.precedence()).is_some_and(|last| {
                     let closes = |s: &Statement<'_>| matches!(s.fact, Fact::Required { closes: true, .. });
                     covering().any(|s| s.is_beside(last) && closes(s))
                 });
-                !is_gated && !is_closed
+                !is_closed
             })
             .map(|(statement, handler)| {
+                let is_gated = self.turned_on(&statement.place, Switch::Gate).is_some()
+                    && self.in_force(&statement.place, Switch::TokenRequired).is_none_or(|(_, on)| on);
+                let everybody = if is_gated { "everybody with a token" } else { "everybody" };
                 let text = format!(
-                    "SetHandler {handler} tells everybody what only administrators should know: write `Require local` \
+                    "the handler {handler} tells {everybody} what only administrators should know: write `Require local` \
                      beside it, or `Require ip` with the address of your monitoring"
                 );
                 statement.finding(Severity::Warning, "JG2110", text)

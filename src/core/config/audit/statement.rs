@@ -296,6 +296,11 @@ fn region(section: &str, args: &str) -> Option<Region> {
 /// Handlers that tell what only administrators should know.
 const INSIGHTS: [&str; 3] = ["jwt-gate-explain", "jwt-gate-metrics", "jwt-gate-status"];
 
+fn insight(handler: &str) -> Option<Fact> {
+    let shows = INSIGHTS.iter().any(|known| known.eq_ignore_ascii_case(handler));
+    shows.then(|| Fact::Insight { handler: handler.to_owned() })
+}
+
 /// What a directive says; `None` if it does not matter here. Rewriting in a section happens after
 /// directories are looked at, and the quick handler does not see the cache of a section.
 fn fact(name: &str, args: &str, server_wide: bool) -> Option<Fact> {
@@ -320,7 +325,7 @@ fn fact(name: &str, args: &str, server_wide: bool) -> Option<Fact> {
             Fact::Required {
                 users: names_users(word(asked)),
                 plans: words.iter().skip(asked + 1).filter(|_| of_plans).cloned().collect(),
-                closes: !(first_is("all") && word(1).eq_ignore_ascii_case("granted")),
+                closes: !(first_is("all") && word(1).eq_ignore_ascii_case("granted") || first_is("method")),
             }
         }
         "jwtgatetoken" => Fact::Switch(Switch::TokenRequired, first_is("required")),
@@ -341,13 +346,11 @@ fn fact(name: &str, args: &str, server_wide: bool) -> Option<Fact> {
             Fact::RewriteInherited
         }
         "rewriterule" => return rewrite(word(0), word(1), word(2), server_wide),
-        "sethandler" if INSIGHTS.iter().any(|handler| first_is(handler)) => {
-            Fact::Insight { handler: word(0).to_owned() }
-        }
         "sethandler" if word(0).starts_with("proxy:") => {
             let to = origin(&word(0)["proxy:".len()..]);
             Fact::Forward { by: Forwarder::Section, path: None, to, as_written: false }
         }
+        "sethandler" | "addhandler" => return insight(word(0)),
         _ => return None,
     })
 }
@@ -394,6 +397,13 @@ fn rewrite(pattern: &str, url: &str, flags: &str, server_wide: bool) -> Option<F
         true => (Forwarder::Rewrite, Some(pattern::beginning(pattern))),
         false => (Forwarder::Section, None),
     };
+    let handler = flags.iter().filter_map(|flag| flag.split_once('=')).find_map(|(flag, handler)| {
+        let names_it = flag.eq_ignore_ascii_case("h") || flag.eq_ignore_ascii_case("handler");
+        names_it.then(|| insight(handler))?
+    });
+    if handler.is_some() {
+        return handler;
+    }
     has("p", "proxy").then(|| Fact::Forward { by, path, to: origin(url), as_written: false })
 }
 
