@@ -247,12 +247,12 @@ fn a_key_is_good_in_its_time_only() {
         let date = Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ", "-d", &format!("@{seconds}")]).output();
         String::from_utf8(date.unwrap().stdout).unwrap().trim().to_owned()
     };
-    let soon = time(now() + 4);
     let expired = new_key(&site, "expired", &["--expires", "2998-01-01T00:00:00Z"]);
     edit(&site, "2998", "1998");
     let later = new_key(&site, "later", &["--not-before", "2998-01-01T00:00:00Z"]);
     let within =
         new_key(&site, "within", &["--not-before", "1998-01-01T00:00:00Z", "--expires", "2998-01-01T00:00:00+01:00"]);
+    let soon = time(now() + 4);
     let ending = new_key(&site, "ending", &["--expires", &soon]);
     let beginning = new_key(&site, "beginning", &["--not-before", &soon]);
     let server = site.start(&gated(""));
@@ -487,16 +487,15 @@ fn replaced_under_load(mpm: Mpm) {
     let kept = new_key(&site, "kept", &[]);
     let old = new_key(&site, "old", &[]);
     let server = site.start(&format!("{KEEP_ALIVE}{}", gated("")));
-    let mut children = server.each_child();
     let load = |_| assert_eq!(with_key(&server, "/", &kept).status(), 200, "a key that stays in the file");
     under_load(2, load, |load| {
         let new = new_key(&server, "new", &[]);
-        children.await_status(&with_key(&server, "/", &new), 200);
-        children.assert_status(&with_key(&server, "/", &old), 200);
+        server.each_child().await_status(&with_key(&server, "/", &new), 200);
+        server.each_child().assert_status(&with_key(&server, "/", &old), 200);
         load.more(10);
         revoke(&server, "old");
-        children.await_status(&with_key(&server, "/", &old), 401);
-        children.assert_status(&with_key(&server, "/", &new), 200);
+        server.each_child().await_status(&with_key(&server, "/", &old), 401);
+        server.each_child().assert_status(&with_key(&server, "/", &new), 200);
         load.more(10);
     });
 }

@@ -64,7 +64,6 @@ fn a_rotation_under_load_has_no_wrong_answer() {
         provider.publish(&[&old]);
         let issuer = issuer("main", &provider, "refresh=1s cooldown=1s timeout=15s");
         let server = start(Site::new().mpm(mpm).children(3), &issuer, &[(&provider, &old)]);
-        let mut everyone = server.each_child();
         let phase = AtomicUsize::new(OLD_KEY);
         // One token of each that comes again and again, as from memory; the others are new each time.
         let (known_old, known_new) = (by(&server, &provider, &old), by(&server, &provider, &new));
@@ -92,11 +91,11 @@ fn a_rotation_under_load_has_no_wrong_answer() {
             load.more(200);
             phase.store(OLD_ONE_LEAVES, Ordering::SeqCst);
             provider.publish(&[&new]);
-            await_true("the end of the old key in each child", || everyone.all_answer(&known_old, 401));
+            await_true("the end of the old key in each child", || server.each_child().all_answer(&known_old, 401));
             phase.store(OLD_ONE_IS_GONE, Ordering::SeqCst);
             load.more(200);
         });
-        assert!(everyone.all_answer(&known_new, 200), "{mpm:?}");
+        assert!(server.each_child().all_answer(&known_new, 200), "{mpm:?}");
     }
 }
 
@@ -338,7 +337,7 @@ fn requests_that_wait_are_seventeen_in_a_child_for_each_issuer() {
     let issuers = issuer("slow", &slow, ONCE) + &issuer("other", &other, ONCE);
     let directives = issuers + "ThreadsPerChild 40\nMaxRequestWorkers 40\nMaxSpareThreads 40\n";
     let server = start(Site::new().children(1), &directives, &[(&slow, &mine), (&other, &theirs)]);
-    slow.behave(Endpoint::Keys, Manner::After(Duration::from_secs(4)));
+    slow.behave(Endpoint::Keys, Manner::After(Duration::from_secs(8)));
     let answers = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for client in 0..30 {

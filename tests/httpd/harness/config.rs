@@ -130,8 +130,8 @@ impl Setup {
             line(format_args!("MaxRequestWorkers {all}\nMinSpareThreads 1\nMaxSpareThreads {all}"));
             line(format_args!("Protocols h2c http/1.1"));
         } else {
-            line(format_args!("StartServers {children}\nMinSpareServers {children}\nMaxSpareServers {children}"));
-            line(format_args!("MaxRequestWorkers {}", children.max(16)));
+            line(format_args!("ServerLimit {children}\nStartServers {children}\nMaxRequestWorkers {children}"));
+            line(format_args!("MinSpareServers {children}\nMaxSpareServers {children}"));
         }
         line(format_args!("LogLevel info\nErrorLog logs/error.log"));
         line(format_args!("LogFormat \"%P %a \\\"%r\\\" %>s\" pid\nCustomLog logs/access.log pid"));

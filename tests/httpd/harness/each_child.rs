@@ -19,6 +19,9 @@ pub(crate) const KEEP_ALIVE: &str = "KeepAliveTimeout 60\nMaxKeepAliveRequests 0
 pub(crate) struct EachChild {
     parent: i32,
     address: SocketAddr,
+    /// How many connections are opened at a time. A child of prefork that has one takes no other; elsewhere the quickest
+    /// child would take them all if they came one after another.
+    at_once: usize,
     access_log: PathBuf,
     children: Vec<i32>,
     connections: BTreeMap<i32, Connection>,
@@ -30,7 +33,8 @@ impl EachChild {
     pub(super) fn of(server: &Server) -> Self {
         let (parent, access_log) = (server.pid(), server.root.join("logs/access.log"));
         let (children, connections) = (children_of(parent), BTreeMap::new());
-        let mut each = Self { parent, address: server.address(), access_log, children, connections };
+        let at_once = if server.setup.mpm.has_threads() { 4 } else { 1 };
+        let mut each = Self { parent, address: server.address(), at_once, access_log, children, connections };
         each.connect();
         each
     }
@@ -102,13 +106,13 @@ impl EachChild {
             if self.children.iter().all(|pid| self.connections.contains_key(pid)) {
                 return true;
             }
-            // Several at a time: they would all go to the same one, which is the quickest to ask for them.
-            let opened = [(); 4].map(|()| {
+            let open = |_| {
                 let target = format!("/?connection={}", OPENED.fetch_add(1, Ordering::Relaxed));
                 let mut connection = Connection::open(self.address, None);
                 connection.send(Request::new(self.address, "GET", &target).bytes());
                 (target, connection)
-            });
+            };
+            let opened: Vec<_> = (0..self.at_once).map(open).collect();
             for (target, mut connection) in opened {
                 // A child that ends may take it along.
                 if connection.try_answer(false).is_ok() {
