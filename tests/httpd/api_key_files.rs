@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, Site, await_true};
+use crate::harness::{Server, Site};
 
 const DIRECTIVES: &str = "JwtGateNetwork office 10.0.0.0/8\nJwtGateApiKeys conf/keys.json\n";
 
@@ -61,7 +61,7 @@ fn each_version_that_cannot_be_read_is_told_of() {
     server.expect_log("conf/keys.json: line 1: not JSON");
     for told in 1..=2 {
         server.write("conf/keys.json", "{");
-        await_true("a word", || server.log.count("JG4007") == told);
+        server.await_log_lines(told, "JG4007");
     }
 }
 
@@ -112,6 +112,7 @@ fn names_that_nobody_defined_are_warned_about() {
     server.expect_log("conf/keys.json names the plan `gold`, which no JwtGatePlan defines where the keys are used: they count as keys without a plan");
     server.write("conf/keys.json", with_plan("silver"));
     server.expect_log("conf/keys.json names the plan `silver`, which no JwtGatePlan defines");
-    await_true("the change", || server.log.count("JG2208") == 2 && server.log.count("JG2209") == 2);
+    server.await_log_lines(2, "JG2208");
+    server.await_log_lines(2, "JG2209");
     assert_eq!(server.log.count("`office`"), 0);
 }

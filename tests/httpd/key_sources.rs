@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::harness::certificates::{Authority, Certificate};
 use crate::harness::provider::{Door, Endpoint, Reply};
-use crate::harness::{Mpm, Provider, Server, Signer, Site, await_true};
+use crate::harness::{Mpm, Provider, Server, Signer, Site, await_key_files, await_true};
 
 /// Keys are kept where they go away with the test.
 const STATE: &str = "JwtGateStateDir ${ROOT}/state\n";
@@ -253,9 +253,7 @@ fn authorities_are_read_at_the_start() {
     await_true("the keys", || server.get("/").bearer(provider.token(&key).sign()).status() == 200);
     fs::remove_file(server.root.join("keys/ca.pem")).unwrap();
     // Also a process that begins to fetch later goes on with what the start has read.
-    let log = server.log.text();
-    let line = log.lines().find(|line| line.contains("JG4001")).unwrap();
-    let pid = line.split_once("[pid ").unwrap().1.split(':').next().unwrap().parse().unwrap();
+    let pid = server.fetcher();
     server.kill_child(pid);
     provider.await_fetch(provider.count(Endpoint::Keys) + 2);
 }
@@ -327,7 +325,7 @@ fn issuers_of_one_address_are_fetched_once() {
         for endpoint in [Endpoint::OpenId, Endpoint::Keys] {
             assert_eq!(provider.count(endpoint), 1, "{endpoint:?}");
         }
-        assert_eq!(server.log.count("JG4001"), 1);
+        server.await_log_lines(1, "JG4001");
     };
     check(&server);
     for (address, names) in hosts {
@@ -442,8 +440,7 @@ fn a_server_without_root_fetches_and_keeps_its_keys() {
         let owner = fs::metadata(format!("/proc/{}", server.pid())).unwrap().uid();
         assert_ne!(owner, 0);
         let folder = server.root.join("state");
-        await_true("the keys in the folder", || fs::read_dir(&folder).unwrap().count() == 1);
-        for path in [folder.clone(), fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path()] {
+        for path in await_key_files(&folder, 1).into_iter().chain([folder]) {
             let found = fs::metadata(&path).unwrap();
             assert_eq!((found.uid(), found.permissions().mode() & 0o077), (owner, 0), "{}", path.display());
         }

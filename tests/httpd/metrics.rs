@@ -200,7 +200,11 @@ fn nothing_is_lost_with_the_processes_that_counted_it() {
             assert_eq!(asked.status(), 403);
         }
         Metrics::await_decisions(&server, 60);
-        await_true("other children", || !server.children().iter().any(|pid| first.contains(pid)));
+        await_true("other children", || {
+            // One of the first may have had few of those requests.
+            server.get("/metrics").send();
+            !server.children().iter().any(|pid| first.contains(pid))
+        });
         for killed in 1..=2 {
             server.kill_all_children();
             assert_eq!(asked.status(), 403);

@@ -1,7 +1,7 @@
 //! `quota=`: exactly as many requests as there may be, whoever counts them, whatever ends, and whatever somebody has
 //! done to the file that they are counted in.
 //!
-//! Quotas are those of a month, which hardly ever ends while a test runs, and rates do not matter.
+//! Rates do not matter, and no test begins when a day, and so perhaps a month, is about to end.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, chown, lchown, symlink};

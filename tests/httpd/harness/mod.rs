@@ -24,6 +24,7 @@ pub(crate) mod tokens;
 pub(crate) mod uvicorn;
 mod uwsgi;
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -73,4 +74,16 @@ pub(crate) fn await_some<T>(what: &str, mut condition: impl FnMut() -> Option<T>
 /// As [`await_some`].
 pub(crate) fn await_true(what: &str, mut condition: impl FnMut() -> bool) {
     await_some(what, || condition().then_some(()));
+}
+
+/// Waits until so many key sets lie in a state folder, a moment after they are in use, and gives their files.
+///
+/// # Panics
+/// As [`await_some`].
+pub(crate) fn await_key_files(folder: &Path, count: usize) -> Vec<PathBuf> {
+    await_some(&format!("{count} key sets in {}", folder.display()), || {
+        let files = folder.read_dir().ok()?.flatten().map(|entry| entry.path());
+        let found: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|last| last == "keys")).collect();
+        (found.len() == count).then_some(found)
+    })
 }

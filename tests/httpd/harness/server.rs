@@ -13,7 +13,7 @@ use super::config::USER;
 use super::each_child::EachChild;
 use super::http2::Http2;
 use super::log::Log;
-use super::{PATIENCE, Site, await_some, await_true, httpd};
+use super::{PATIENCE, Site, await_some, await_true, httpd, now};
 
 /// httpd on a [`Site`]. At its end, also by a panic, it is stopped with all its children; then its log is audited.
 #[derive(Debug)]
@@ -36,6 +36,9 @@ impl Server {
     /// # Panics
     /// When it ends instead.
     pub(crate) fn start(site: Site, directives: &str) -> Self {
+        if directives.contains("quota=") {
+            stay_within_a_day();
+        }
         site.configure(directives);
         let log = Log::new(&super::site::error_log(&site.root));
         let process = spawn(&site);
@@ -134,25 +137,46 @@ impl Server {
         await_true(&format!("a log line with {text:?}"), || self.log.count(text) > 0);
     }
 
+    /// Waits until exactly so many lines of the error log, of whatever level, have this text in them. What a process
+    /// does is seen before the line about it is written.
+    ///
+    /// # Panics
+    /// When there are more, or not so many within [`PATIENCE`].
+    pub(crate) fn await_log_lines(&self, count: usize, text: &str) {
+        await_true(&format!("{count} log lines with {text:?}"), || {
+            let found = self.log.count(text);
+            assert!(found <= count, "{found} log lines with {text:?}, not {count}");
+            found == count
+        });
+    }
+
     /// Asks httpd to restart gracefully with what the configuration file now says, and waits until the new generation
     /// serves and the children of the old one are gone.
     pub(crate) fn graceful(&mut self) {
-        let old = self.children();
-        self.restart_gracefully();
+        let old = self.restart_gracefully();
         await_true("the end of the old children", || {
             let now = self.children();
             !now.is_empty() && !now.iter().any(|pid| old.contains(pid))
         });
     }
 
-    /// Asks httpd to restart gracefully and waits until the new generation serves; old children may still be there.
-    pub(crate) fn restart_gracefully(&mut self) {
+    /// Asks httpd to restart gracefully and waits until the new generation serves; old children, whose process ids it
+    /// gives, may still be there.
+    pub(crate) fn restart_gracefully(&mut self) -> Vec<i32> {
         let before = self.log.count(SERVING);
+        let mut old = self.children();
         self.signal(Signal::USR1);
         await_true("the graceful restart", || {
             self.assert_running();
-            self.log.count(SERVING) > before
+            // Until it takes notice, httpd may make more of them.
+            let children = self.children();
+            let serves = self.log.count(SERVING) > before;
+            if !serves {
+                old.extend(children);
+            }
+            serves
         });
+        old
     }
 
     /// Writes new directives, then [`Self::graceful`].
@@ -168,7 +192,7 @@ impl Server {
 
     /// Kills a child with SIGKILL and waits until httpd has made another one.
     pub(crate) fn kill_child(&mut self, pid: i32) {
-        // prefork may just have had some to spare.
+        // Some may not have begun yet, and others not quite ended.
         let count = self.children().len().min(self.site.setup.children as usize);
         self.kill(&[pid]);
         await_true("a new child", || self.children().len() >= count);
@@ -233,6 +257,15 @@ impl Server {
         served
     }
 
+    /// Waits for a fetch of keys, and gives the child that has fetched last.
+    pub(crate) fn fetcher(&self) -> i32 {
+        await_some("a fetch", || {
+            let log = self.log.text();
+            let line = log.lines().rfind(|line| line.contains("JG4001"))?;
+            line.split_once("[pid ")?.1.split([':', ']']).next()?.parse().ok()
+        })
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_raw(self.pid()).unwrap(), signal).unwrap();
     }
@@ -282,6 +315,15 @@ impl Drop for Server {
         if let Err(faults) = self.log.audit(&self.killed) {
             panic!("the error log:\n{faults}");
         }
+    }
+}
+
+/// Waits for the next day (UTC) if this one ends within the minute, and with it each window in which quotas are counted.
+fn stay_within_a_day() {
+    const DAY: u64 = 86_400;
+    let left = DAY - now() % DAY;
+    if left <= 60 {
+        std::thread::sleep(Duration::from_secs(left));
     }
 }
 
