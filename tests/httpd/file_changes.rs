@@ -5,16 +5,9 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::harness::each_child::{KEEP_ALIVE, answers_of_new_children};
+use crate::harness::each_child::answers_of_new_children;
 use crate::harness::tokens::jwks;
-use crate::harness::{AtEnd, Mpm, Request, Server, Signer, Site, Token, await_true};
-
-const PROTECTED: &str = r#"
-    ProxyPass / ${APP}/
-    <Location "/">
-        JwtGate on
-    </Location>
-"#;
+use crate::harness::{AtEnd, GATED, Mpm, Request, Server, Signer, Site, Token, await_true};
 
 /// A server with these issuers of the keys behind them.
 fn start(site: Site, issuers: &[(&str, &str)]) -> Server {
@@ -23,7 +16,7 @@ fn start(site: Site, issuers: &[(&str, &str)]) -> Server {
 
 fn directives(issuers: &[(&str, &str)]) -> String {
     let issuers = issuers.iter().map(|(name, keys)| issuer(name, keys)).collect::<String>();
-    format!("{KEEP_ALIVE}{issuers}{PROTECTED}")
+    format!("{issuers}{GATED}")
 }
 
 fn issuer(name: &str, keys: &str) -> String {

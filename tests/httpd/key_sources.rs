@@ -6,19 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::harness::certificates::{Authority, Certificate};
 use crate::harness::provider::{Door, Endpoint, Reply};
-use crate::harness::{Mpm, Provider, Server, Signer, Site, await_key_files, await_true};
-
-/// Keys are kept where they go away with the test.
-const STATE: &str = "JwtGateStateDir ${ROOT}/state\n";
-
-/// [`STATE`], and every path has the gate.
-const GATE: &str = r#"
-    JwtGateStateDir ${ROOT}/state
-    ProxyPass / ${APP}/
-    <Location "/">
-        JwtGate on
-    </Location>
-"#;
+use crate::harness::{GATED, Mpm, Provider, Server, Signer, Site, await_key_files, await_true};
 
 /// What follows `JwtGateIssuer` in configurations that are good.
 const GOOD: &[&str] = &[
@@ -152,7 +140,7 @@ fn site() -> Site {
 fn good_sources_pass() {
     let site = site();
     for line in GOOD.iter().chain(PLAIN) {
-        let check = site.configtest(&format!("{STATE}JwtGateIssuer {line}\n"));
+        let check = site.configtest(&format!("JwtGateIssuer {line}\n"));
         assert!(check.passed, "refused: {line}\n{}", check.output);
         assert_eq!(check.output.contains("JG2201"), PLAIN.contains(line), "{line}\n{}", check.output);
     }
@@ -164,7 +152,7 @@ fn mistakes_are_named() {
     let site = site();
     let mut faults = Vec::new();
     for (line, named) in BAD {
-        let check = site.configtest(&format!("{STATE}JwtGateIssuer {line}\n"));
+        let check = site.configtest(&format!("JwtGateIssuer {line}\n"));
         let absent: Vec<_> =
             ["JwtGateIssuer"].iter().chain(*named).filter(|text| !check.output.contains(**text)).collect();
         if check.passed || !absent.is_empty() {
@@ -198,7 +186,7 @@ fn the_state_folder_is_one_for_the_server() {
 fn a_check_asks_nobody() {
     let provider = Provider::http();
     let site = site();
-    let check = site.configtest(&format!("{STATE}JwtGateIssuer a {} audience=api timeout=15s\n", provider.issuer()));
+    let check = site.configtest(&format!("JwtGateIssuer a {} audience=api timeout=15s\n", provider.issuer()));
     assert!(check.passed, "{}", check.output);
     assert!(check.output.contains("JG2201 JwtGateIssuer a ("), "{}", check.output);
     assert_eq!(provider.connections(), 0);
@@ -213,7 +201,7 @@ fn a_bad_authority_file_does_not_keep_a_server_from_starting() {
     let issuers = |ca: [&str; 2]| {
         let [issuer, keys] = [provider.issuer(), provider.keys_url()];
         format!(
-            "{GATE}JwtGateIssuer a {issuer} audience=api ca=keys/{}
+            "{GATED}JwtGateIssuer a {issuer} audience=api ca=keys/{}
             JwtGateIssuer b https://b.test audience=api jwks={keys} ca=keys/{}",
             ca[0], ca[1]
         )
@@ -249,7 +237,7 @@ fn authorities_are_read_at_the_start() {
     site.write("keys/ca.pem", provider.ca_pem());
     site.chmod("keys/ca.pem", 0o600);
     let options = "audience=api refresh=1s ca=keys/ca.pem";
-    let mut server = site.start(&format!("{GATE}JwtGateIssuer a {} {options}\n", provider.issuer()));
+    let mut server = site.start(&format!("{GATED}JwtGateIssuer a {} {options}\n", provider.issuer()));
     await_true("the keys", || server.get("/").bearer(provider.token(&key).sign()).status() == 200);
     fs::remove_file(server.root.join("keys/ca.pem")).unwrap();
     // Also a process that begins to fetch later goes on with what the start has read.
@@ -264,7 +252,7 @@ fn plain_http_is_warned_about_at_start() {
     let site = Site::new();
     site.write("keys/ca.pem", tls.ca_pem());
     let mut server = site.start(&format!(
-        "{GATE}JwtGateIssuer discovered {} audience=api
+        "{GATED}JwtGateIssuer discovered {} audience=api
         JwtGateIssuer named https://b.test audience=api jwks={}
         JwtGateIssuer safe {} audience=api ca=keys/ca.pem",
         plain.issuer(),
@@ -305,12 +293,8 @@ fn issuers_of_one_address_are_fetched_once() {
             issuers(&own[1..])
         )
     };
-    let directives = [
-        STATE.to_owned(),
-        issuers(&["all"]),
-        host("PORT", &first, &sections(&first)),
-        host("PORT2", &second, &sections(&second)),
-    ];
+    let directives =
+        [issuers(&["all"]), host("PORT", &first, &sections(&first)), host("PORT2", &second, &sections(&second))];
     let mut server = site.start(&directives.concat());
     let hosts = [(server.address(), first), (server.second_address(), second)];
     let request = |server: &Server, address, path: &str, audience: &str| {
@@ -347,7 +331,7 @@ fn tokens_are_judged_by_the_keys_of_their_own_issuer() {
     // The same kid everywhere.
     let keys = [0; 3].map(|_| Signer::ec("ES256", "kid"));
     let site = Site::new();
-    let mut directives = GATE.to_owned();
+    let mut directives = GATED.to_owned();
     for (number, (provider, key)) in providers.iter().zip(&keys).enumerate() {
         provider.publish(&[key]);
         site.write(&format!("keys/{number}.pem"), provider.ca_pem());
@@ -392,10 +376,10 @@ fn a_start_needs_no_network() {
     for mpm in Mpm::ALL {
         let site = Site::new().mpm(mpm);
         let (providers, directives) = out_of_reach(&site);
-        let check = site.configtest(&format!("{GATE}{directives}"));
+        let check = site.configtest(&format!("{GATED}{directives}"));
         assert!(check.passed, "{}", check.output);
         let open = "<Location \"/open\">\nJwtGate off\n</Location>\n";
-        let mut server = site.start(&format!("{GATE}{directives}{open}"));
+        let mut server = site.start(&format!("{GATED}{directives}{open}"));
         assert_eq!(server.get("/open").status(), 200);
         let token = providers[1].token(&server.keys.es256).sign();
         assert_eq!(server.get("/").bearer(&token).status(), 503);
@@ -417,7 +401,7 @@ fn a_start_does_not_wait_for_the_first_fetch() {
     let site = Site::new();
     site.write("keys/ca.pem", provider.ca_pem());
     let options = "audience=api timeout=15s ca=keys/ca.pem";
-    let mut server = site.start(&format!("{GATE}JwtGateIssuer a {} {options}\n", provider.issuer()));
+    let mut server = site.start(&format!("{GATED}JwtGateIssuer a {} {options}\n", provider.issuer()));
     assert_eq!(server.get("/").bearer(provider.token(&server.keys.es256).sign()).status(), 503);
     await_true("a fetch that hangs", || provider.connections() == 1);
     server.graceful();
@@ -434,7 +418,8 @@ fn a_server_without_root_fetches_and_keeps_its_keys() {
         let site = Site::new().mpm(mpm);
         site.write("keys/ca.pem", provider.ca_pem());
         let options = "audience=api refresh=1s ca=keys/ca.pem";
-        let mut server = site.unprivileged().start(&format!("{GATE}JwtGateIssuer a {} {options}\n", provider.issuer()));
+        let mut server =
+            site.unprivileged().start(&format!("{GATED}JwtGateIssuer a {} {options}\n", provider.issuer()));
         let passes = |server: &Server, key| server.get("/").bearer(provider.token(key).sign()).status() == 200;
         await_true("the keys", || passes(&server, &keys[0]));
         let owner = fs::metadata(format!("/proc/{}", server.pid())).unwrap().uid();

@@ -6,26 +6,10 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::harness::provider::{Door, Endpoint, Manner, Reply};
-use crate::harness::{Mpm, Provider, Request, Server, Signer, Site, await_key_files, await_true, under_load};
-
-/// Connections live as long as their test.
-const GATED: &str = r#"
-    MaxKeepAliveRequests 0
-    KeepAliveTimeout 60
-    ProxyPass / ${APP}/
-    JwtGateStateDir ${ROOT}/state
-    <Location "/">
-        JwtGate on
-    </Location>
-"#;
-
-/// Nothing is fetched but for an unknown kid, once.
-const ONCE: &str = "refresh=1h cooldown=1h timeout=15s";
-
-fn issuer(name: &str, provider: &Provider, options: &str) -> String {
-    format!("JwtGateIssuer {name} {} audience=api jwks={} {options}\n", provider.issuer(), provider.keys_url())
-}
+use crate::harness::provider::{Door, Endpoint, Manner, ONCE, Reply};
+use crate::harness::{
+    Connection, GATED, Mpm, Provider, Request, Server, Signer, Site, await_key_files, await_true, under_load,
+};
 
 /// A provider that publishes one key.
 fn provider() -> (Provider, Signer) {
@@ -69,7 +53,7 @@ fn an_outage_longer_than_refresh_and_shorter_than_stale_is_noticed_by_nobody() {
     let providers = down.map(|_| provider());
     let issuers = providers.iter().enumerate().map(|(n, (provider, _))| {
         let options = "refresh=1s stale=1h cooldown=1s timeout=300ms";
-        issuer(&format!("n{n}"), provider, options)
+        provider.directive(&format!("n{n}"), options)
     });
     let mut server = start(Site::new().children(3), &issuers.collect::<String>());
     let requests = providers.each_ref().map(|(provider, signer)| by(&server, provider, signer));
@@ -106,7 +90,7 @@ fn an_outage_longer_than_stale_closes_its_issuer_until_it_is_over() {
     let ((away, mine), (other, theirs)) = (provider(), provider());
     // On a busy machine, a fetch may be late by a second or two.
     let options = "refresh=1s stale=5s cooldown=1s timeout=1s";
-    let issuers = issuer("away", &away, options) + &issuer("other", &other, "");
+    let issuers = away.directive("away", options) + &other.directive("other", "");
     let mut server = start(Site::new().children(3), &issuers);
     let request = by(&server, &away, &mine);
     let healthy = by(&server, &other, &theirs);
@@ -140,7 +124,7 @@ fn an_outage_longer_than_stale_closes_its_issuer_until_it_is_over() {
 #[test]
 fn attempts_come_less_and_less_often_while_they_fail() {
     let (provider, signer) = provider();
-    let mut server = start(Site::new().children(3), &issuer("main", &provider, "refresh=1s stale=1h"));
+    let mut server = start(Site::new().children(3), &provider.directive("main", "refresh=1s stale=1h"));
     let request = by(&server, &provider, &signer);
     await_keys(&server, &request);
     server.expect_log("JG4002");
@@ -160,7 +144,7 @@ fn attempts_come_less_and_less_often_while_they_fail() {
 fn without_network_a_server_starts_with_the_keys_that_it_kept() {
     for mpm in Mpm::ALL {
         let (provider, signer) = provider();
-        let issuer = issuer("main", &provider, "refresh=1s stale=1h cooldown=1s timeout=1s");
+        let issuer = provider.directive("main", "refresh=1s stale=1h cooldown=1s timeout=1s");
         let mut server = start(Site::new().mpm(mpm).children(2), &issuer);
         let request = by(&server, &provider, &signer);
         await_keys(&server, &request);
@@ -182,7 +166,7 @@ fn without_network_a_server_starts_with_the_keys_that_it_kept() {
 #[test]
 fn a_start_uses_what_was_kept_and_fetches_once() {
     let (provider, signer) = provider();
-    let mut server = start(Site::new().children(3), &issuer("main", &provider, ONCE));
+    let mut server = start(Site::new().children(3), &provider.directive("main", ONCE));
     let request = by(&server, &provider, &signer);
     await_keys(&server, &request);
     for restarts in 1..=2 {
@@ -202,7 +186,7 @@ fn a_start_uses_what_was_kept_and_fetches_once() {
 fn kept_keys_are_used_until_they_are_stale() {
     const HOUR: i64 = 3600;
     let (provider, signer) = provider();
-    let mut server = start(Site::new(), &issuer("main", &provider, "refresh=10h"));
+    let mut server = start(Site::new(), &provider.directive("main", "refresh=10h"));
     let request = by(&server, &provider, &signer);
     await_keys(&server, &request);
     provider.door(Door::Closed);
@@ -229,7 +213,7 @@ fn a_server_that_starts_without_any_keys_answers_503_until_they_are_there() {
     for mpm in Mpm::ALL {
         let (provider, signer) = provider();
         provider.door(Door::Closed);
-        let mut server = start(Site::new().mpm(mpm).children(2), &issuer("main", &provider, "timeout=1s"));
+        let mut server = start(Site::new().mpm(mpm).children(2), &provider.directive("main", "timeout=1s"));
         server.expect_log("JG4002");
         let request = by(&server, &provider, &signer);
         let answer = server.refused(&request, 503, "keys-unavailable");
@@ -247,7 +231,7 @@ fn a_server_that_starts_without_any_keys_answers_503_until_they_are_there() {
 fn a_dead_provider_is_no_trouble_for_the_others() {
     let ((dead, lost), (alive, first)) = (provider(), provider());
     dead.door(Door::Mute);
-    let issuers = issuer("dead", &dead, "timeout=8s") + &issuer("alive", &alive, ONCE);
+    let issuers = dead.directive("dead", "timeout=8s") + &alive.directive("alive", ONCE);
     let mut server = start(Site::new().children(3), &issuers);
     server.expect_log("JG4002 JwtGateIssuer dead ");
     let (request, closed) = (by(&server, &alive, &first), by(&server, &dead, &lost));
@@ -272,7 +256,7 @@ fn another_child_goes_on_when_the_one_that_fetches_is_killed() {
     for mpm in Mpm::ALL {
         let (provider, signer) = provider();
         // Without fetches the keys would soon be too old.
-        let issuer = issuer("main", &provider, "refresh=1s stale=6s cooldown=1s timeout=5s");
+        let issuer = provider.directive("main", "refresh=1s stale=6s cooldown=1s timeout=5s");
         let begin = Instant::now();
         let mut server = start(Site::new().mpm(mpm).children(3), &issuer);
         let request = by(&server, &provider, &signer);
@@ -303,7 +287,7 @@ fn a_fetch_whose_child_is_killed_is_begun_anew_for_those_that_wait() {
         let (provider, old) = provider();
         let new = Signer::ec("ES256", "second");
         // A request that nobody cared for would get 503 before ten seconds are over.
-        let issuer = issuer("main", &provider, "refresh=1h cooldown=1h timeout=8s");
+        let issuer = provider.directive("main", "refresh=1h cooldown=1h timeout=8s");
         let mut server = start(Site::new().mpm(mpm).children(3), &issuer);
         await_keys(&server, &by(&server, &provider, &old));
         let killed = server.fetcher();
@@ -331,7 +315,7 @@ fn keys_outlive_all_children() {
     for mpm in Mpm::ALL {
         let (provider, signer) = provider();
         // httpd warns when three are killed in a row.
-        let mut server = start(Site::new().mpm(mpm).children(2), &issuer("main", &provider, ONCE));
+        let mut server = start(Site::new().mpm(mpm).children(2), &provider.directive("main", ONCE));
         let request = by(&server, &provider, &signer);
         await_keys(&server, &request);
         server.kill_all_children();
@@ -342,21 +326,28 @@ fn keys_outlive_all_children() {
     }
 }
 
+/// A server that fetches for a token of a new key, and what matters of it: the provider, which would answer the next
+/// fetch, requests with tokens of a key that is known and of the new one, and the connection of one that waits.
+fn while_it_fetches(mpm: Mpm, children: u32) -> (Server, Provider, [Request; 2], Connection) {
+    let (provider, old) = provider();
+    let new = Signer::ec("ES256", "second");
+    let server = start(Site::new().mpm(mpm).children(children), &provider.directive("main", ONCE));
+    let (known, fresh) = (by(&server, &provider, &old), by(&server, &provider, &new));
+    await_keys(&server, &known);
+    provider.publish(&[&old, &new]);
+    provider.behave(Endpoint::Keys, Manner::Never);
+    let mut connection = server.connect();
+    connection.send(fresh.bytes());
+    await_true("the fetch", || provider.open(Endpoint::Keys) == 1);
+    provider.behave(Endpoint::Keys, Manner::Prompt);
+    (server, provider, [known, fresh], connection)
+}
+
 #[test]
 fn a_fetch_that_was_asked_for_outlives_all_children() {
     for mpm in Mpm::ALL {
-        let (provider, old) = provider();
-        let new = Signer::ec("ES256", "second");
         // httpd warns when three are killed in a row.
-        let mut server = start(Site::new().mpm(mpm).children(2), &issuer("main", &provider, ONCE));
-        let (known, fresh) = (by(&server, &provider, &old), by(&server, &provider, &new));
-        await_keys(&server, &known);
-        provider.publish(&[&old, &new]);
-        provider.behave(Endpoint::Keys, Manner::Never);
-        let mut connection = server.connect();
-        connection.send(fresh.bytes());
-        await_true("the fetch", || provider.open(Endpoint::Keys) == 1);
-        provider.behave(Endpoint::Keys, Manner::Prompt);
+        let (mut server, provider, [known, fresh], _connection) = while_it_fetches(mpm, 2);
         server.kill_all_children();
         assert_eq!(known.status(), 200, "{mpm:?}");
         // Those who come now wait for it.
@@ -368,17 +359,7 @@ fn a_fetch_that_was_asked_for_outlives_all_children() {
 #[test]
 fn a_graceful_restart_during_a_fetch_begins_it_anew() {
     for mpm in Mpm::ALL {
-        let (provider, old) = provider();
-        let new = Signer::ec("ES256", "second");
-        let mut server = start(Site::new().mpm(mpm).children(3), &issuer("main", &provider, ONCE));
-        let (known, fresh) = (by(&server, &provider, &old), by(&server, &provider, &new));
-        await_keys(&server, &known);
-        provider.publish(&[&old, &new]);
-        provider.behave(Endpoint::Keys, Manner::Never);
-        let mut connection = server.connect();
-        connection.send(fresh.bytes());
-        await_true("the fetch", || provider.open(Endpoint::Keys) == 1);
-        provider.behave(Endpoint::Keys, Manner::Prompt);
+        let (mut server, provider, [known, fresh], mut connection) = while_it_fetches(mpm, 3);
         server.graceful();
         // Its process ends, and what that waited for comes to another one.
         assert_eq!(connection.answer().status, 503, "{mpm:?}");
@@ -394,7 +375,7 @@ fn graceful_restarts_under_load_have_no_wrong_answer_and_no_fetch_too_many() {
     for mpm in Mpm::ALL {
         let ((rare, first), (often, second)) = (provider(), provider());
         let begin = Instant::now();
-        let issuers = issuer("rare", &rare, ONCE) + &issuer("often", &often, "refresh=1s cooldown=1s timeout=15s");
+        let issuers = rare.directive("rare", ONCE) + &often.directive("often", "refresh=1s cooldown=1s timeout=15s");
         let mut server = start(Site::new().mpm(mpm).children(2), &issuers);
         let requests = [by(&server, &rare, &first), by(&server, &often, &second)];
         requests.iter().for_each(|request| await_keys(&server, request));
@@ -421,7 +402,7 @@ fn without_a_folder_keys_outlive_graceful_restarts_in_memory() {
     let (provider, signer) = provider();
     let site = Site::new().children(3);
     site.write("file", "");
-    let directives = issuer("main", &provider, ONCE) + &GATED.replace("${ROOT}/state", "${ROOT}/file");
+    let directives = provider.directive("main", ONCE) + "JwtGateStateDir ${ROOT}/file\n" + GATED;
     let mut server = site.start(&directives);
     server.expect_log("JG2201");
     server.expect_log("JG2205 JwtGateStateDir");
@@ -438,7 +419,7 @@ fn without_a_folder_keys_outlive_graceful_restarts_in_memory() {
 #[test]
 fn issuers_come_and_go_with_graceful_restarts() {
     let ((stays, first), (comes, second)) = (provider(), provider());
-    let staying = issuer("stays", &stays, ONCE);
+    let staying = stays.directive("stays", ONCE);
     let mut server = start(Site::new().children(3), &staying);
     let (old, new) = (by(&server, &stays, &first), by(&server, &comes, &second));
     await_keys(&server, &old);
@@ -449,21 +430,21 @@ fn issuers_come_and_go_with_graceful_restarts() {
         2,
         |_| assert_eq!(old.status(), 200),
         |_| {
-            server.graceful_with(&format!("{}{staying}{GATED}", issuer("comes", &comes, ONCE)));
+            server.graceful_with(&format!("{}{staying}{GATED}", comes.directive("comes", ONCE)));
             await_true("the new keys", || {
                 let status = new.status();
                 statuses.lock().unwrap().push(status);
                 status == 200
             });
             // Other options, and the other one gone: the keys stay.
-            let changed = issuer("renamed", &comes, "refresh=1h cooldown=1h timeout=14s");
+            let changed = comes.directive("renamed", "refresh=1h cooldown=1h timeout=14s");
             server.graceful_with(&format!("{staying}{changed}{GATED}"));
             assert_eq!(new.status(), 200);
         },
     );
     assert!(statuses.into_inner().unwrap().iter().all(|status| [200, 503].contains(status)));
     await_kept(&server, 2);
-    server.graceful_with(&format!("{}{GATED}", issuer("comes", &comes, ONCE)));
+    server.graceful_with(&format!("{}{GATED}", comes.directive("comes", ONCE)));
     server.refused(&old, 401, "issuer-unknown");
     assert_eq!(new.status(), 200);
     server.graceful_with(&format!("{staying}{GATED}"));

@@ -9,18 +9,7 @@ use serde_json::json;
 
 use crate::harness::certificates::Certificate;
 use crate::harness::provider::{Door, Endpoint, Manner, Reply, unusable_keys};
-use crate::harness::{PATIENCE, Provider, Request, Server, Signer, Site, await_true};
-
-/// Every path has the gate; keys are kept where they go away with the test, and connections live as long as it.
-const GATE: &str = r#"
-    MaxKeepAliveRequests 0
-    KeepAliveTimeout 60
-    JwtGateStateDir ${ROOT}/state
-    ProxyPass / ${APP}/
-    <Location "/">
-        JwtGate on
-    </Location>
-"#;
+use crate::harness::{GATED, PATIENCE, Provider, Request, Server, Signer, Site, await_true};
 
 /// What of a provider misbehaves, and so how the directive finds the keys.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -136,7 +125,7 @@ impl Issuer {
 fn start(issuers: &[&Issuer], options: &str) -> Server {
     let site = Site::new();
     let directives: String = issuers.iter().map(|issuer| issuer.directive(&site, options)).collect();
-    let mut server = site.start(&format!("{GATE}{directives}"));
+    let mut server = site.start(&format!("{GATED}{directives}"));
     for issuer in issuers.iter().filter(|issuer| issuer.is_plain()) {
         server.expect_log(&issuer.line("JG2201"));
     }
@@ -516,7 +505,7 @@ fn three_redirects_are_followed_and_no_fourth() {
             let chain = [&issuer.provider, &others[0], &others[1], &others[2], &others[3]].map(Provider::ca_pem);
             site.write("keys/main.ca.pem", chain.concat());
         }
-        let mut server = site.start(&format!("{GATE}{line}"));
+        let mut server = site.start(&format!("{GATED}{line}"));
         if *scheme == "http" {
             server.expect_log(&issuer.line("JG2201"));
         }
@@ -550,7 +539,7 @@ fn the_log_tells_which_spelling_of_the_issuer_was_expected() {
         let [base, configured] = [issuer.provider.issuer(), issuer.provider.issuer() + configured];
         issuer.provider.describe(&(base.clone() + says), &issuer.provider.keys_url());
         let line = issuer.directive(&site, "refresh=1s").replace(&format!(" {base} "), &format!(" {configured} "));
-        let mut server = site.start(&format!("{GATE}{line}"));
+        let mut server = site.start(&format!("{GATED}{line}"));
         issuer.expect_failure(&mut server);
         let texts = format!("the document says issuer `{base}{says}`, the configuration and tokens `{configured}`");
         issuer.await_failure(&server, &format!("{texts}: {remedy}"));
@@ -567,11 +556,11 @@ fn a_private_authority_must_be_named() {
     let site = Site::new();
     let named = issuer.directive(&site, "refresh=1s");
     let (unnamed, _) = named.split_once(" ca=").unwrap();
-    let mut server = site.start(&format!("{GATE}{unnamed}\n"));
+    let mut server = site.start(&format!("{GATED}{unnamed}\n"));
     issuer.expect_failure(&mut server);
     issuer.await_failure(&server, "`ca=PATH`");
     server.refused(&issuer.request(&server, &issuer.keys[0]), 503, "keys-unavailable");
-    server.graceful_with(&format!("{GATE}{named}"));
+    server.graceful_with(&format!("{GATED}{named}"));
     await_true("the keys", || issuer.admits(&server, &issuer.keys[0]));
 }
 
@@ -708,7 +697,7 @@ mod schedule {
         let site = Site::new();
         let directives = issuers.iter().zip(cases).map(|(issuer, (_, options))| issuer.directive(&site, options));
         let directives: String = directives.collect();
-        let mut server = site.start(&format!("{GATE}{directives}"));
+        let mut server = site.start(&format!("{GATED}{directives}"));
         let mut found = Vec::new();
         for issuer in &issuers {
             server.expect_log(&issuer.line("JG2201"));

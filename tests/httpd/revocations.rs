@@ -7,25 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::harness::each_child::{KEEP_ALIVE, answers_of_new_children};
-use crate::harness::{AtEnd, MAIN, Mpm, Request, Server, Site, Token, await_true, now};
-
-const STATE: &str = "JwtGateStateDir ${ROOT}/state\n";
-
-const PROTECTED: &str = r#"
-    ProxyPass / ${APP}/
-    <Location "/">
-        JwtGate on
-    </Location>
-"#;
+use crate::harness::each_child::answers_of_new_children;
+use crate::harness::{AtEnd, GATED, MAIN, Mpm, Request, Server, Site, Token, await_true, now};
 
 const OTHER: &str = "JwtGateIssuer other https://other.test audience=api jwks=file:keys/all.jwks\n";
 
 const REVOKED: &str = "token-revoked";
 
-/// The directives of a server with this list, its state folder and connections that stay open.
+/// The directives of a server with this list.
 fn with_list(path: &str) -> String {
-    format!("{STATE}{MAIN}{KEEP_ALIVE}{PROTECTED}JwtGateRevocations {path}\n")
+    format!("{MAIN}{GATED}JwtGateRevocations {path}\n")
 }
 
 fn list(entries: &[Value]) -> String {
@@ -239,13 +230,12 @@ fn behind_an_internal_redirect_the_new_issuer_is_asked_too() {
         "conf/revoked.json",
         list(&[json!({"issuer": "a", "jti": "of-a"}), json!({"issuer": "b", "jti": "of-b"})]),
     );
-    let server = site.start(&format!(
-        r#"{STATE}
-        JwtGateIssuer a https://issuer.test audience=a jwks=file:keys/all.jwks
+    let server = site.start(
+        r#"JwtGateIssuer a https://issuer.test audience=a jwks=file:keys/all.jwks
         JwtGateIssuer b https://issuer.test audience=b jwks=file:keys/all.jwks
         JwtGateRevocations conf/revoked.json
-        ProxyPass /app ${{APP}}/app
-        <Directory "${{ROOT}}/html/old">
+        ProxyPass /app ${APP}/app
+        <Directory "${ROOT}/html/old">
             RewriteEngine on
             RewriteRule "^" "/app/new"
         </Directory>
@@ -256,8 +246,8 @@ fn behind_an_internal_redirect_the_new_issuer_is_asked_too() {
         <Location "/app">
             JwtGate on
             JwtGateIssuers b
-        </Location>"#
-    ));
+        </Location>"#,
+    );
     server.write("html/old/x", "");
     let get = |jti: &str, audiences: &[&str]| {
         server.get("/old/x").bearer(server.token().claim("jti", jti).claim("aud", audiences).sign())
@@ -370,7 +360,7 @@ fn bad_hosts() -> String {
             "<VirtualHost *:${{PORT}}>\nServerName {name}.test\nJwtGateRevocations conf/{name}.json\n</VirtualHost>\n"
         )
     });
-    format!("{STATE}{MAIN}{KEEP_ALIVE}{PROTECTED}{}", hosts.collect::<String>())
+    format!("{MAIN}{GATED}{}", hosts.collect::<String>())
 }
 
 /// Asks the virtual host of this name.
@@ -494,17 +484,17 @@ fn a_list_that_only_root_can_read_is_read_at_restarts() {
     assert_eq!((with_jti(&server, "one").status(), with_jti(&server, "two").status()), (200, 401));
 }
 
-/// A list of a hundred thousand tokens and one more.
-fn long_list(name: &str) -> String {
+/// A list of so many tokens and one more.
+fn long_list(name: &str, count: usize) -> String {
     let entry = |jti: String| format!("{{\"issuer\":\"main\",\"jti\":\"{jti}\"}}");
-    let entries = (0..100_000).map(|n| entry(format!("{name}-{n}"))).chain([entry("both".to_owned())]);
+    let entries = (0..count).map(|n| entry(format!("{name}-{n}"))).chain([entry("both".to_owned())]);
     format!("{{\"revoked\":[\n{}\n]}}\n", entries.collect::<Vec<_>>().join(",\n"))
 }
 
 #[test]
 fn a_list_of_a_hundred_thousand_is_a_list_like_any_other() {
     let site = Site::new().children(3);
-    site.write("conf/revoked.json", long_list("a"));
+    site.write("conf/revoked.json", long_list("a", 100_000));
     let directives = with_list("conf/revoked.json");
     let check = site.configtest(&directives);
     assert!(check.passed, "{}", check.output);
@@ -526,7 +516,7 @@ fn a_list_of_a_hundred_thousand_is_a_list_like_any_other() {
         }
     };
     all("a", "b");
-    server.write("conf/revoked.json", long_list("b"));
+    server.write("conf/revoked.json", long_list("b", 100_000));
     all("b", "a");
     server.await_log("conf/revoked.json has changed: 100001 entries are in use");
 }
@@ -534,7 +524,7 @@ fn a_list_of_a_hundred_thousand_is_a_list_like_any_other() {
 #[test]
 fn a_list_that_is_being_written_is_not_in_force_before_it_is_whole() {
     let site = Site::new();
-    site.write("conf/revoked.json", long_list("a"));
+    site.write("conf/revoked.json", long_list("a", 100_000));
     let server = site.start(&with_list("conf/revoked.json"));
     let mut children = server.each_child();
     let (old, new, both) = (with_jti(&server, "a-7"), with_jti(&server, "b-7"), with_jti(&server, "both"));
@@ -543,7 +533,7 @@ fn a_list_that_is_being_written_is_not_in_force_before_it_is_whole() {
         scope.spawn(|| {
             // Longer than it takes to find out that a file changes no more.
             let _end = AtEnd(&done);
-            server.write_slowly("conf/revoked.json", long_list("b"), 70);
+            server.write_slowly("conf/revoked.json", long_list("b", 100_000), 70);
         });
         while !done.load(Ordering::Acquire) {
             children.assert_status(&both, 401);
@@ -576,7 +566,7 @@ fn a_link_that_points_to_another_file_is_a_change() {
 /// Gives the server a long new list, kills all children, one after another, and asks all the time: nobody lets a token
 /// in that was revoked after the parent read the list.
 fn new_children(mut server: Server) {
-    server.write("conf/revoked.json", long_list("new"));
+    server.write("conf/revoked.json", long_list("new", 10_000));
     let (revoked, spared) = (with_jti(&server, "both"), with_jti(&server, "free"));
     server.each_child().await_status(&revoked, 401);
     assert_eq!(answers_of_new_children(&mut server, &revoked), [401].into());

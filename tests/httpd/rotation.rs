@@ -6,26 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::provider::{Endpoint, Manner, Reply};
-use crate::harness::{Mpm, Provider, Request, Server, Signer, Site, await_some, await_true, under_load};
-
-/// Connections live as long as their test.
-const GATED: &str = r#"
-    MaxKeepAliveRequests 0
-    KeepAliveTimeout 60
-    ProxyPass / ${APP}/
-    JwtGateStateDir ${ROOT}/state
-    <Location "/">
-        JwtGate on
-    </Location>
-"#;
-
-/// Nothing is fetched but for an unknown kid, once.
-const ONCE: &str = "refresh=1h cooldown=1h timeout=15s";
-
-fn issuer(name: &str, provider: &Provider, options: &str) -> String {
-    format!("JwtGateIssuer {name} {} audience=api jwks={} {options}\n", provider.issuer(), provider.keys_url())
-}
+use crate::harness::provider::{Endpoint, Manner, ONCE, Reply};
+use crate::harness::{GATED, Mpm, Provider, Request, Server, Signer, Site, await_some, await_true, under_load};
 
 /// Starts a server with these directives and waits until all its children have the keys of all providers, of which one
 /// stands beside each.
@@ -62,7 +44,7 @@ fn a_rotation_under_load_has_no_wrong_answer() {
         let provider = Provider::http();
         let (old, new) = (Signer::ec("ES256", "old"), Signer::ec("ES256", "new"));
         provider.publish(&[&old]);
-        let issuer = issuer("main", &provider, "refresh=1s cooldown=1s timeout=15s");
+        let issuer = provider.directive("main", "refresh=1s cooldown=1s timeout=15s");
         let server = start(Site::new().mpm(mpm).children(3), &issuer, &[(&provider, &old)]);
         let phase = AtomicUsize::new(OLD_KEY);
         // One token of each that comes again and again, as from memory; the others are new each time.
@@ -111,7 +93,7 @@ fn tokens_of_a_new_key_pass_in_the_moment_of_the_change() {
             (provider, old, Signer::ec("ES256", "new"))
         })
         .collect();
-    let issuers = rotations.iter().enumerate().map(|(n, (provider, ..))| issuer(&format!("n{n}"), provider, ONCE));
+    let issuers = rotations.iter().enumerate().map(|(n, (provider, ..))| provider.directive(&format!("n{n}"), ONCE));
     let directives = issuers.collect::<String>() + "ThreadsPerChild 16\nMaxRequestWorkers 48\nMaxSpareThreads 48\n";
     let firsts: Vec<_> = rotations.iter().map(|(provider, old, _)| (provider, old)).collect();
     let server = start(site, &directives, &firsts);
@@ -128,7 +110,7 @@ fn a_new_key_right_after_others_is_waited_for() {
     let rotations = [(); 8].map(|()| (Provider::http(), Signer::ec("ES256", "old"), Signer::ec("ES256", "new")));
     let issuers = rotations.iter().enumerate().map(|(n, (provider, old, _))| {
         provider.publish(&[old]);
-        issuer(&format!("n{n}"), provider, ONCE)
+        provider.directive(&format!("n{n}"), ONCE)
     });
     let directives = issuers.collect::<String>() + GATED;
     let mut server = Site::new().children(3).start(&directives);
@@ -153,7 +135,7 @@ fn a_child_that_begins_later_has_the_newest_keys_from_its_first_request_on() {
         let provider = Provider::http();
         let (old, new) = (Signer::ec("ES256", "old"), Signer::ec("ES256", "new"));
         provider.publish(&[&old]);
-        let issuer = issuer("main", &provider, ONCE);
+        let issuer = provider.directive("main", ONCE);
         let mut server = start(Site::new().children(1), &issuer, &[(&provider, &old)]);
         if restarted {
             // Then the parent has the old key.
@@ -187,7 +169,7 @@ fn sets_follow_each_other_with_kids_without_and_under_the_same_kid() {
     let ([one, two], [k, same]) = (signers(None), signers(Some("k")));
     let provider = Provider::http();
     provider.publish(&[&a]);
-    let issuer = issuer("main", &provider, "refresh=1s cooldown=1s timeout=15s");
+    let issuer = provider.directive("main", "refresh=1s cooldown=1s timeout=15s");
     let server = start(Site::new().children(3), &issuer, &[(&provider, &a)]);
     let mut everyone = server.each_child();
     let all = [&a, &b, &one, &two, &k, &same];
@@ -222,7 +204,7 @@ fn sets_follow_each_other_with_kids_without_and_under_the_same_kid() {
 fn a_token_of_an_algorithm_that_no_key_has_is_refused() {
     let (provider, only) = (Provider::http(), Signer::ed25519("only"));
     provider.publish(&[&only]);
-    let server = start(Site::new(), &issuer("main", &provider, ONCE), &[(&provider, &only)]);
+    let server = start(Site::new(), &provider.directive("main", ONCE), &[(&provider, &only)]);
     let token = provider.token(&server.keys.es256);
     for kid in [serde_json::Value::Null, "only".into()] {
         let request = server.get("/").bearer(token.clone().header("kid", kid).sign());
@@ -269,7 +251,7 @@ fn a_flood_of_unknown_kids_costs_the_provider_one_request() {
         let (mine, theirs, new) = (Signer::ec("ES256", "a"), Signer::ec("ES256", "b"), Signer::ec("ES256", "c"));
         flooded.publish(&[&mine]);
         other.publish(&[&theirs]);
-        let issuers = issuer("flooded", &flooded, ONCE) + &issuer("other", &other, ONCE);
+        let issuers = flooded.directive("flooded", ONCE) + &other.directive("other", ONCE);
         let site = Site::new().mpm(mpm).children(3);
         let server = start(site, &issuers, &[(&flooded, &mine), (&other, &theirs)]);
         let known = [by(&server, &flooded, &mine), by(&server, &other, &theirs)];
@@ -294,7 +276,7 @@ fn a_flood_that_goes_on_costs_one_request_in_each_cool_down() {
     let (old, new) = (Signer::ec("ES256", "old"), Signer::ec("ES256", "new"));
     provider.publish(&[&old]);
     let begin = Instant::now();
-    let issuer = issuer("main", &provider, "refresh=1h cooldown=1s timeout=15s");
+    let issuer = provider.directive("main", "refresh=1h cooldown=1s timeout=15s");
     let server = start(Site::new().children(3), &issuer, &[(&provider, &old)]);
     let kid = AtomicUsize::new(0);
     let client = |_| {
@@ -318,7 +300,7 @@ fn within_the_cool_down_what_is_unknown_is_refused_at_once_and_without_a_fetch()
     let provider = Provider::http();
     let (old, new) = (Signer::ec("ES256", "old"), Signer::ec("ES256", "new"));
     provider.publish(&[&old]);
-    let server = start(Site::new().children(3), &issuer("main", &provider, ONCE), &[(&provider, &old)]);
+    let server = start(Site::new().children(3), &provider.directive("main", ONCE), &[(&provider, &old)]);
     server.refused(&unknown(&server, &provider, "x"), 401, "key-unknown");
     provider.publish(&[&old, &new]);
     provider.behave(Endpoint::Keys, Manner::Never);
@@ -334,7 +316,7 @@ fn requests_that_wait_are_seventeen_in_a_child_for_each_issuer() {
     let (mine, theirs, new) = (Signer::ec("ES256", "a"), Signer::ec("ES256", "b"), Signer::ec("ES256", "c"));
     slow.publish(&[&mine]);
     other.publish(&[&theirs]);
-    let issuers = issuer("slow", &slow, ONCE) + &issuer("other", &other, ONCE);
+    let issuers = slow.directive("slow", ONCE) + &other.directive("other", ONCE);
     let directives = issuers + "ThreadsPerChild 40\nMaxRequestWorkers 40\nMaxSpareThreads 40\n";
     let server = start(Site::new().children(1), &directives, &[(&slow, &mine), (&other, &theirs)]);
     slow.behave(Endpoint::Keys, Manner::After(Duration::from_secs(8)));
@@ -368,7 +350,7 @@ fn requests_wait_no_longer_than_timeout() {
         let provider = Provider::http();
         let (old, new) = (Signer::ec("ES256", "old"), Signer::ec("ES256", "new"));
         provider.publish(&[&old]);
-        let issuer = issuer("main", &provider, "refresh=1h cooldown=1h timeout=300ms");
+        let issuer = provider.directive("main", "refresh=1h cooldown=1h timeout=300ms");
         let mut server = start(Site::new().mpm(mpm).children(2), &issuer, &[(&provider, &old)]);
         server.expect_log("JG4002");
         provider.publish(&[&old, &new]);
@@ -408,7 +390,7 @@ fn after_a_failed_fetch_unknown_kids_get_503_and_known_ones_pass() {
     let provider = Provider::http();
     let (old, new) = (Signer::ec("ES256", "old"), Signer::ec("ES256", "new"));
     provider.publish(&[&old]);
-    let mut server = start(Site::new().children(3), &issuer("main", &provider, ONCE), &[(&provider, &old)]);
+    let mut server = start(Site::new().children(3), &provider.directive("main", ONCE), &[(&provider, &old)]);
     server.expect_log("JG4002");
     provider.answer(Endpoint::Keys, Reply::status(500));
     let answer = server.refused(&by(&server, &provider, &new), 503, "keys-unavailable");
@@ -432,7 +414,7 @@ fn a_request_that_waits_for_keys_is_counted_once() {
         let (provider, old) = (Provider::http(), Signer::ec("ES256", "old"));
         let new = Signer::ec("ES256", "new");
         provider.publish(&[&old]);
-        let directives = issuer("main", &provider, ONCE) + limits;
+        let directives = provider.directive("main", ONCE) + limits;
         let mut server = Site::new().mpm(mpm).children(2).start(&format!("{directives}{GATED}"));
         server.expect_log("JG2201");
         server.await_log("JG4001");

@@ -13,15 +13,7 @@ use serde_json::json;
 
 use crate::harness::provider::{Door, Endpoint, Reply};
 use crate::harness::tokens::{base64url, jwks};
-use crate::harness::{Provider, Server, Signer, Site, Token, await_key_files, await_some, await_true, now};
-
-/// Everything is proxied, and needs a token.
-const GATED: &str = r#"
-    ProxyPass / ${APP}/
-    <Location "/">
-        JwtGate on
-    </Location>
-"#;
+use crate::harness::{GATED, Provider, Server, Signer, Site, Token, await_key_files, await_some, await_true, now};
 
 /// A day, in microseconds.
 const DAY: u64 = 86_400_000_000;

@@ -40,8 +40,18 @@ pub(crate) use tokens::{Signer, Token, now};
 /// The issuer `main` of the tokens that [`Site::token`] makes, with the public keys of [`tokens::Keys`].
 pub(crate) const MAIN: &str = "JwtGateIssuer main https://issuer.test audience=api jwks=file:keys/all.jwks\n";
 
-/// How long anything that httpd does may take before a test gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Everything is proxied, and needs a token. Connections live as long as their test.
+pub(crate) const GATED: &str = r#"
+    MaxKeepAliveRequests 0
+    KeepAliveTimeout 60
+    ProxyPass / ${APP}/
+    <Location "/">
+        JwtGate on
+    </Location>
+"#;
+
+/// How long anything that httpd does may take before a test gives up, also on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Sets a flag when it goes, also by a panic: threads of a scope that wait for the flag would keep it from ending.
 #[derive(Debug)]

@@ -105,6 +105,9 @@ struct Conduct {
     open: usize,
 }
 
+/// Options of an issuer with which keys are fetched at the start, and then but for an unknown kid, once.
+pub(crate) const ONCE: &str = "refresh=1h cooldown=1h timeout=15s";
+
 impl Provider {
     /// Without TLS.
     pub(crate) fn http() -> Self {
@@ -153,6 +156,11 @@ impl Provider {
     fn origin(&self) -> String {
         let scheme = if self.ca.is_some() { "https" } else { "http" };
         format!("{scheme}://127.0.0.1:{}", self.port.number)
+    }
+
+    /// The directive of its issuer, with these options and the URL of its keys.
+    pub(crate) fn directive(&self, name: &str, options: &str) -> String {
+        format!("JwtGateIssuer {name} {} audience=api jwks={} {options}\n", self.issuer(), self.keys_url())
     }
 
     /// Where its keys are.
