@@ -11,7 +11,10 @@ use jwt_gate_core::keys::store::{Asked, KeyStore, LEASE, SourceId};
 use jwt_gate_core::sync::{AtomicU64, Ordering::Relaxed};
 use jwt_gate_core::time::{MonoNanos, UnixMicros};
 
-const THREADS: u64 = 4;
+mod threads;
+
+use threads::{THREADS, run};
+
 const COOLDOWN: Duration = Duration::from_secs(30);
 const FETCHED: UnixMicros = UnixMicros::from_secs(1_700_000_000);
 
@@ -24,23 +27,6 @@ fn memory() -> Vec<AtomicU64> {
 /// Some time after the machine was started.
 fn at(millis: u64) -> MonoNanos {
     MonoNanos(5_000_000_000_000 + millis * 1_000_000)
-}
-
-/// Runs `process` in all threads at once.
-fn run<T: Send>(process: impl Fn(u64) -> T + Sync) -> Vec<T> {
-    let barrier = Barrier::new(THREADS as usize);
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|thread| {
-                let (barrier, process) = (&barrier, &process);
-                scope.spawn(move || {
-                    barrier.wait();
-                    process(thread)
-                })
-            })
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
 }
 
 /// A content that shows whether it is a mixture: its number, as often as the number says.

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::sync::Barrier;
-use std::thread;
 use std::time::Duration;
 
 use jwt_gate_core::limit::{
@@ -14,7 +13,10 @@ use jwt_gate_core::limit::{
 use jwt_gate_core::sync::{AtomicU64, Ordering};
 use jwt_gate_core::time::{MonoNanos, Now, UnixMicros};
 
-const THREADS: u64 = 4;
+mod threads;
+
+use threads::{THREADS, run};
+
 const START: u64 = 1_000_000_000_000;
 
 fn memory(geometry: Geometry) -> Vec<AtomicU64> {
@@ -45,23 +47,6 @@ fn numbers(rate: &str, burst: u32) -> Numbers {
 
 fn bank(table: SlotTable<'_>, name: &str) -> Bank {
     table.assign(LimitId::new(name), at(MonoNanos(START))).unwrap()
-}
-
-/// Runs `process` in all threads at once.
-fn run<T: Send>(process: impl Fn(u64) -> T + Sync) -> Vec<T> {
-    let barrier = Barrier::new(THREADS as usize);
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|thread| {
-                let (barrier, process) = (&barrier, &process);
-                scope.spawn(move || {
-                    barrier.wait();
-                    process(thread)
-                })
-            })
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
 }
 
 /// A sequence of numbers that differs by thread.

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::harness::{MAIN, Mpm, Request, Server, Site};
+use crate::harness::{GATED, MAIN, Mpm, Request, Server, Site};
 
 /// Sends `each` requests from each of `clients` threads, made by `request` from the number of the client; gives how many
 /// were answered 200 and 429.
@@ -69,38 +69,23 @@ fn admitted(request: &Request, count: usize) -> usize {
 
 #[test]
 fn every_key_has_its_own_buckets() {
+    let limits = [
+        ("global", "global"),
+        ("address", "address"),
+        ("peer", "peer"),
+        ("subject", "subject"),
+        ("client", "client"),
+        ("issuer", "issuer"),
+        ("claim", "claim:team"),
+        ("combined", "subject+address"),
+    ];
+    let limits = limits.map(|(name, key)| {
+        format!("<Location \"/{name}\">\nJwtGateLimit l-{name} key={key} rate=1/d burst=2\n</Location>\n")
+    });
     let server = Site::new().start(&format!(
-        r#"{MAIN}
-        JwtGateIssuer second https://second.test audience=api jwks=file:keys/all.jwks
-        JwtGateAddressPrefix 24 64
-        ProxyPass / ${{APP}}/
-        <Location "/">
-            JwtGate on
-        </Location>
-        <Location "/global">
-            JwtGateLimit l-global key=global rate=1/d burst=2
-        </Location>
-        <Location "/address">
-            JwtGateLimit l-address key=address rate=1/d burst=2
-        </Location>
-        <Location "/peer">
-            JwtGateLimit l-peer key=peer rate=1/d burst=2
-        </Location>
-        <Location "/subject">
-            JwtGateLimit l-subject key=subject rate=1/d burst=2
-        </Location>
-        <Location "/client">
-            JwtGateLimit l-client key=client rate=1/d burst=2
-        </Location>
-        <Location "/issuer">
-            JwtGateLimit l-issuer key=issuer rate=1/d burst=2
-        </Location>
-        <Location "/claim">
-            JwtGateLimit l-claim key=claim:team rate=1/d burst=2
-        </Location>
-        <Location "/combined">
-            JwtGateLimit l-combined key=subject+address rate=1/d burst=2
-        </Location>"#
+        "{MAIN}{GATED}JwtGateAddressPrefix 24 64\n\
+         JwtGateIssuer second https://second.test audience=api jwks=file:keys/all.jwks\n{}",
+        limits.concat()
     ));
     let second = || server.token().claim("iss", "https://second.test");
     let get = |key: &str, from: &str, token: String| server.get(&format!("/{key}")).from(from).bearer(token);

@@ -156,6 +156,7 @@ fn without_network_a_server_starts_with_the_keys_that_it_kept() {
         }
         let new = Signer::ec("ES256", "second");
         server.refused(&by(&server, &provider, &new), 503, "keys-unavailable");
+        server.await_log("JG4002");
         provider.publish(&[&signer, &new]);
         provider.door(Door::Open);
         await_keys(&server, &by(&server, &provider, &new));

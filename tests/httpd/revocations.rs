@@ -629,6 +629,7 @@ fn without_a_state_folder_a_bad_list_changes_nothing() {
         server.kill_child(pid);
     }
     server.each_child().await_status(&new, 503);
+    server.await_log("JG4008");
     server.write("conf/revoked.json", list_of("two"));
     let mut children = server.each_child();
     children.await_status(&new, 401);
