@@ -124,6 +124,13 @@ test-packages:
 	@tests/packages.sh openssl $(if $(JWT_GATE_CHROMIUM)$(shell command -v chromium),,chromium) \
 		$(if $(shell command -v rotatelogs),,apache2-utils)
 
+# What reads the rules of alerts, and a web application firewall. Neither is installed.
+PROMTOOL    := $(if $(shell command -v promtool),,target/unpacked/prometheus)
+MODSECURITY := $(if $(wildcard $(LIBEXECDIR)/mod_security2.so),,target/unpacked/libapache2-mod-security2)
+
+target/unpacked/%:
+	@tests/packages.sh --unpack $*
+
 .PHONY: test
 test: test-packages test-core test-loom test-docs test-httpd ## everything: core, models of the shared memory, documents, real httpd
 
@@ -142,12 +149,12 @@ test-loom: ## all interleavings in shared memory, of limits and of keys (loom)
 		$(RUST_TEST) -p jwt-gate-core --release --test loom --target-dir target/loom
 
 .PHONY: test-docs
-test-docs: packages $(MODULE) $(VENV) ## README and reference.conf against the module
+test-docs: packages $(MODULE) $(VENV) $(PROMTOOL) ## README and reference.conf against the module
 	$(call step,"documents")
 	@$(PY) -m unittest discover --start-directory tests/docs
 
 .PHONY: test-httpd
-test-httpd: test-packages $(MODULE) $(COMMAND) $(PROBE) $(VENV) $(IDP)/node_modules ## the module in real servers: prefork, worker and event
+test-httpd: test-packages $(MODULE) $(COMMAND) $(PROBE) $(VENV) $(IDP)/node_modules $(MODSECURITY) ## the module in real servers: prefork, worker and event
 	$(call step,"httpd")
 	@$(HTTPD_TEST) JWT_GATE_PANIC_MODULE="$(CURDIR)/$(PROBE)" $(RUST_TEST) -p jwt-gate-httpd-tests
 

@@ -4,7 +4,8 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::example::{Example, Running};
+use crate::harness::config::modules_dir;
+use crate::harness::example::{Example, Running, repository};
 use crate::harness::{Answer, Request, Server, Token};
 
 const NAME: &str = "3-api-platform";
@@ -26,14 +27,36 @@ struct Keys {
 }
 
 fn start() -> (Running, Keys) {
+    start_with("")
+}
+
+/// The setup with these lines before it.
+fn start_with(directives: &str) -> (Running, Keys) {
     let countries = "SetEnvIfExpr \"-R '127.1.0.0/16'\" MM_COUNTRY_CODE=DE\n\
                      SetEnvIfExpr \"-R '127.2.0.0/16'\" MM_COUNTRY_CODE=US\n<IfModule maxminddb_module>";
     let example = Example::install(NAME, &[])
         .replace("audience=platform-api", "audience=platform-api jwks=file:keys/all.jwks")
-        .replace("<IfModule maxminddb_module>", countries);
+        .replace("<IfModule maxminddb_module>", countries)
+        .replace("JwtGateIssuer", &format!("{directives}JwtGateIssuer"));
     let key = |name| example.shell_variable(name);
     let keys = Keys { basic: key("BASIC_KEY"), premium: key("PREMIUM_KEY"), enterprise: key("ENTERPRISE_KEY") };
     (example.start("api.service"), keys)
+}
+
+/// Lines that load mod_security2, as Debian has it, with a log of all requests, and a rule of phase 1.
+fn firewall() -> String {
+    let modules = modules_dir();
+    let unpacked = repository().join("target/unpacked/libapache2-mod-security2/usr/lib/apache2/modules");
+    let files = [&modules, &unpacked].map(|folder| folder.join("mod_security2.so"));
+    let file = files.iter().find(|file| file.exists());
+    let file = file.expect("mod_security2: run `make target/unpacked/libapache2-mod-security2`");
+    format!(
+        "LoadModule security2_module {}\nLoadModule unique_id_module {}/mod_unique_id.so\n\
+         SecDataDir run\nSecAuditEngine On\nSecAuditLogParts ABCFHZ\nSecAuditLog logs/audit.log\n\
+         SecRule REQUEST_HEADERS:X-Phase \"@streq 1\" \"id:1,phase:1,deny,status:406\"\n",
+        file.display(),
+        modules.display()
+    )
 }
 
 fn request(running: &Running, method: &str, target: &str) -> Request {
@@ -42,6 +65,10 @@ fn request(running: &Running, method: &str, target: &str) -> Request {
 
 fn with_key(running: &Running, method: &str, target: &str, key: &str) -> Request {
     request(running, method, target).header("X-Api-Key", key)
+}
+
+fn order(running: &Running, key: &str, body: &str) -> Request {
+    with_key(running, "POST", "/orders", key).header("Content-Type", "application/json").body(body)
 }
 
 fn token(server: &Server) -> Token<'_> {
@@ -231,6 +258,50 @@ fn calls_are_traced_and_counted() {
     ] {
         assert!(text.contains(line), "{line}{text}");
     }
+}
+
+#[test]
+fn a_firewall_reads_what_the_gate_has_let_in() {
+    let (mut running, keys) = start_with(&firewall());
+    for line in [REFUSED, "ModSecurity: Access denied", "ModSecurity: JSON parser error", "AH00957", "AH01114"] {
+        running.server.expect_log(line);
+    }
+    let refused_by_the_firewall = |request: Request, status: u16| {
+        let answer = request.send();
+        assert_eq!((answer.status, answer.header("WWW-Authenticate")), (status, None), "{answer:?}");
+        assert_ne!(answer.header("Content-Type"), Some("application/problem+json"), "{answer:?}");
+    };
+    const GOOD: &str = r#"{"name": "blue"}"#;
+    const INJECTION: &str = r#"{"name": "1' OR '1'='1"}"#;
+    assert_eq!(order(&running, &keys.premium, GOOD).send().json(), json!({"ordered by": "store"}));
+    refused_by_the_firewall(order(&running, &keys.premium, INJECTION), 403);
+    // What the gate refuses it does not come to see, neither for the token nor for what `Require` asks for.
+    let query = "/catalogue?name=1%27%20OR%20%271%27=%271";
+    refused_by_the_firewall(with_key(&running, "GET", query, &keys.basic), 403);
+    running.server.refused(&request(&running, "GET", query), 401, "token-missing");
+    running.server.refused(&order(&running, &keys.basic, INJECTION), 403, "scope-insufficient");
+    // Rules of phase 1 are before the gate.
+    refused_by_the_firewall(request(&running, "GET", "/catalogue").header("X-Phase", "1"), 406);
+    // What it lets through has the gate's headers, not the client's.
+    let answer = with_key(&running, "GET", "/catalogue", &keys.premium).header("X-User", "eve").send();
+    assert_eq!(answer.json(), json!({"user": "store", "partner": "store", "plan": "Premium", "groups": []}));
+    // Its log of whole requests has no key.
+    let audit = std::fs::read_to_string(running.server.root.join("logs/audit.log")).unwrap();
+    assert!(audit.contains("\nX-Api-Key: ***") && !audit.contains(&keys.premium), "{audit}");
+    // With no application there, what is forwarded has another answer than what is refused.
+    running.application.stop();
+    assert_eq!(order(&running, &keys.premium, GOOD).status(), 503);
+    refused_by_the_firewall(order(&running, &keys.premium, INJECTION), 403);
+    // Version 2.9.7 says 500 by itself to what it cannot read; others leave that to the rule.
+    let unreadable = order(&running, &keys.premium, r#"{"name"#).status();
+    assert!(matches!(unreadable, 400 | 500), "{unreadable}");
+}
+
+#[test]
+fn beside_a_firewall_readme_tells_what_happens_too() {
+    let (mut running, _) = start_with(&firewall());
+    running.server.expect_log(REFUSED);
+    running.follow_readme(HEADING, &[("home", HOME), ("abroad", ABROAD)]);
 }
 
 #[test]

@@ -182,7 +182,7 @@ pub(crate) fn httpd(root: &Path) -> Command {
 }
 
 /// Where httpd's own modules are; `JWT_GATE_MODULES_DIR` names another folder than this machine's.
-fn modules_dir() -> PathBuf {
+pub(crate) fn modules_dir() -> PathBuf {
     let usual = ["/usr/lib/apache2/modules", "/usr/lib64/httpd/modules", "/usr/local/apache2/modules"];
     let given = std::env::var_os("JWT_GATE_MODULES_DIR").map(PathBuf::from);
     let found = given.or_else(|| usual.into_iter().map(PathBuf::from).find(|path| path.exists()));

@@ -285,7 +285,8 @@ impl Running {
     }
 }
 
-fn repository() -> PathBuf {
+/// The folder of the repository.
+pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
