@@ -143,7 +143,7 @@ ifeq ($(NEXTEST),yes)
 endif
 
 .PHONY: test-loom
-test-loom: ## all interleavings in shared memory, of limits and of keys (loom)
+test-loom: ## all interleavings in shared memory, of limits, keys and refusals (loom)
 	$(call step,"models of the shared memory (loom)")
 	@RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=$${LOOM_MAX_PREEMPTIONS:-3} CARGO_PROFILE_RELEASE_LTO=off \
 		$(RUST_TEST) -p jwt-gate-core --release --test loom --target-dir target/loom

@@ -1,5 +1,6 @@
 //! The decision log: a line of JSON for each decision.
 
+use std::fmt;
 use std::hash::Hasher;
 use std::io::Write;
 use std::net::IpAddr;
@@ -72,6 +73,24 @@ pub struct SubjectHasher {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct SubjectHash(u128);
 
+impl SubjectHash {
+    /// The name that [`to_bits`](Self::to_bits) gave.
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    /// As a number.
+    pub const fn to_bits(self) -> u128 {
+        self.0
+    }
+}
+
+impl fmt::Display for SubjectHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
 impl SubjectHasher {
     /// By a random secret. The same secret makes the same names: the host keeps it as long as the server lives.
     pub const fn new(secret: [u64; 2]) -> Self {
@@ -104,8 +123,8 @@ impl DecisionLine<'_> {
         text(out, "issuer", self.issuer, 64);
         match self.subject {
             Some(Subject::Plain(subject)) => text(out, "subject", Some(subject), 512),
-            Some(Subject::Hashed(SubjectHash(hash))) => {
-                let _ = write!(out, ",\"subject\":\"{hash:032x}\"");
+            Some(Subject::Hashed(hash)) => {
+                let _ = write!(out, ",\"subject\":\"{hash}\"");
             }
             None => {}
         }

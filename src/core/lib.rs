@@ -31,6 +31,7 @@ pub mod limit;
 pub mod metrics;
 pub mod net;
 pub mod path;
+pub mod refusals;
 pub mod requirement;
 pub mod resource;
 pub mod revocation;

@@ -1,5 +1,5 @@
-//! Every interleaving of two processes on the slot table, or on one source of the key store, by the model
-//! checker loom.
+//! Every interleaving of two processes on the slot table, on one source of the key store, or on the last refusals, by
+//! the model checker loom.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p jwt-gate-core --release --test loom
@@ -21,6 +21,7 @@ use loom::thread;
 mod loom_key_store;
 mod loom_lockout;
 mod loom_quota;
+mod loom_refusals;
 
 const SECOND: u64 = 1_000_000_000;
 

@@ -26,6 +26,12 @@ pub struct Cidr {
 }
 
 impl Cidr {
+    /// The block with a prefix of this length that `address` lies in; `None` if the prefix is longer than an address.
+    pub fn around(address: IpAddr, prefix: u8) -> Option<Self> {
+        let address = address.to_canonical();
+        (prefix <= width(address)).then(|| Self { network: mask(address, prefix), prefix })
+    }
+
     /// The first address of the block.
     pub const fn network(self) -> IpAddr {
         self.network
@@ -102,6 +108,13 @@ impl AddressPrefix {
             prefix => Ok(prefix),
         };
         Ok(Self { v4: parse(v4, 32, "IPv4")?, v6: parse(v6, 128, "IPv6")? })
+    }
+
+    /// The block of all addresses that are counted together with this one.
+    pub fn block(self, address: IpAddr) -> Cidr {
+        let address = address.to_canonical();
+        let prefix = if address.is_ipv4() { self.v4 } else { self.v6 };
+        Cidr { network: mask(address, prefix), prefix }
     }
 
     /// The bytes that are the same for all addresses counted together, and for no others: the family
@@ -279,6 +292,21 @@ mod tests {
     }
 
     #[test]
+    fn a_block_around_an_address_has_no_host_bits() {
+        for (address, prefix, block) in [
+            ("192.0.2.255", 26, Some("192.0.2.192/26")),
+            ("192.0.2.255", 0, Some("0.0.0.0/0")),
+            ("192.0.2.255", 33, None),
+            ("::ffff:192.0.2.255", 24, Some("192.0.2.0/24")),
+            ("::ffff:192.0.2.255", 96, None),
+            ("2001:db8::1", 128, Some("2001:db8::1/128")),
+            ("2001:db8::1", 129, None),
+        ] {
+            assert_eq!(Cidr::around(ip(address), prefix), block.map(cidr), "{address}/{prefix}");
+        }
+    }
+
+    #[test]
     fn a_prefix_is_a_plain_number_in_range() {
         for prefix in
             ["33", "", " 8", "8 ", "-8", "+8", "08", "00", "256", "4294967304", "8/8", "8.0", "a", "255.0.0.0"]
@@ -317,6 +345,13 @@ mod tests {
         assert_eq!(group("192.0.2.1"), group("::ffff:192.0.2.1"));
         assert_ne!(group("0.0.0.0"), group("::"));
         assert_eq!(group("192.0.2.1")[..6], [4, 192, 0, 2, 1, 0]);
+        for (address, block) in [
+            ("192.0.2.1", "192.0.2.1/32"),
+            ("::ffff:192.0.2.1", "192.0.2.1/32"),
+            ("2001:db8::1:2:3:4", "2001:db8::/64"),
+        ] {
+            assert_eq!(AddressPrefix::default().block(ip(address)), cidr(block), "{address}");
+        }
 
         let wide = AddressPrefix::parse("24", "48").unwrap();
         assert_eq!(wide.group(ip("192.0.2.1")), wide.group(ip("192.0.2.255")));

@@ -1,0 +1,290 @@
+//! The last refusals, and who is at a limit: what comes out is what went in, whatever else writes the same memory.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, missing_docs)] // a test: a panic is a failure
+
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
+
+use jwt_gate_core::config::limit::{self, LimitDef};
+use jwt_gate_core::decision_log::SubjectHash;
+use jwt_gate_core::metrics::Mismatch;
+use jwt_gate_core::net::address::Cidr;
+use jwt_gate_core::refusals::{Entry, Geometry, NameId, RefusalTable, Who};
+use jwt_gate_core::sync::{AtomicU64, Ordering::Relaxed};
+use jwt_gate_core::time::UnixMicros;
+use jwt_gate_core::verdict::{Reason, Ruling};
+use proptest::prelude::*;
+
+const NOW: UnixMicros = UnixMicros::from_secs(1_700_000_000);
+/// Words of an entry with its seal, and of the place that it is in.
+const WRITTEN: usize = 10;
+const LINE: usize = 16;
+
+fn memory(geometry: Geometry) -> Vec<AtomicU64> {
+    // What was there before does not matter.
+    let words: Vec<_> = (0..geometry.words()).map(|_| AtomicU64::new(u64::MAX)).collect();
+    RefusalTable::format(&words, geometry).unwrap();
+    words
+}
+
+fn open(words: &[AtomicU64], geometry: Geometry) -> RefusalTable<'_> {
+    RefusalTable::open(words, geometry).unwrap()
+}
+
+fn after(seconds: u64) -> UnixMicros {
+    NOW.saturating_add(Duration::from_secs(seconds))
+}
+
+/// All of it follows from the number.
+fn entry(number: u64) -> Entry {
+    Entry {
+        time: UnixMicros(NOW.0 + number),
+        server: NameId::new(&format!("server {number}")),
+        reason: Reason::ALL[number as usize % Reason::ALL.len()],
+        would_deny: number % 5 == 0,
+        status: number as u16,
+        limit: (number % 3 == 0).then(|| NameId::new(&format!("limit {number}"))),
+        who: who(number),
+        until: (number % 7 == 0).then(|| after(number)),
+    }
+}
+
+fn who(number: u64) -> Who {
+    let address: std::net::Ipv6Addr = (u128::from(number) << 64).into();
+    Who {
+        address: Cidr::around(address.into(), 64),
+        subject: (number % 2 == 0).then(|| SubjectHash::from_bits(u128::from(number) << 60)),
+    }
+}
+
+/// One who is refused by a limit up to some moment.
+fn waiting(number: u64, until: UnixMicros) -> Entry {
+    Entry { limit: Some(NameId::new("limit")), reason: Reason::RateLimited, until: Some(until), ..entry(number) }
+}
+
+#[test]
+fn the_newest_of_all_shards_come_first() {
+    let geometry = Geometry::new(4, 8, 1);
+    let words = memory(geometry);
+    let table = open(&words, geometry);
+    assert_eq!(table.newest(64), []);
+    for number in 0..100 {
+        // Whatever the shard is, it is one.
+        table.note(usize::MAX - number as usize, &entry(number));
+    }
+    let newest = table.newest(8);
+    assert_eq!(newest, (92..100).rev().map(entry).collect::<Vec<_>>());
+    assert_eq!(table.newest(1000).len(), 4 * 8, "each shard keeps its own newest");
+    assert_eq!(newest[0].ruling(), Ruling::Deny(Reason::ALL[99 % Reason::ALL.len()]));
+    assert_eq!(newest[4].ruling(), Ruling::WouldDeny(Reason::ALL[95 % Reason::ALL.len()]));
+}
+
+#[test]
+fn who_waits_is_known_once_and_up_to_the_end() {
+    let geometry = Geometry::new(1, 1, 8);
+    let words = memory(geometry);
+    let table = open(&words, geometry);
+    table.wait(&waiting(1, after(60)), NOW);
+    table.wait(&Entry { until: None, ..waiting(2, NOW) }, NOW);
+    table.wait(&waiting(3, NOW), NOW);
+    assert_eq!(table.waiting(NOW), [waiting(1, after(60))]);
+    assert_eq!(table.waiting(after(59)).len(), 1);
+    assert_eq!(table.waiting(after(60)), []);
+
+    // The same wait, told later and rounded up otherwise, from another virtual host: nothing is written.
+    let before: Vec<u64> = words.iter().map(|word| word.load(Relaxed)).collect();
+    let again = Entry { time: after(5), status: 200, server: NameId::new("other"), ..waiting(1, after(61)) };
+    table.wait(&again, after(5));
+    assert_eq!(words.iter().map(|word| word.load(Relaxed)).collect::<Vec<_>>(), before);
+    // Another one.
+    let longer = waiting(1, after(90));
+    table.wait(&longer, after(5));
+    assert_eq!(table.waiting(after(5)), [longer]);
+    // A quota of the same limit, its dry run and a lock-out are waits of their own; who waits longest comes first.
+    let other = Entry { reason: Reason::QuotaExceeded, ..waiting(1, after(1000)) };
+    let trial = Entry { would_deny: true, ..waiting(1, after(80)) };
+    let locked = Entry { limit: None, reason: Reason::LockedOut, ..waiting(1, after(70)) };
+    for entry in [&trial, &locked, &other] {
+        table.wait(entry, after(5));
+    }
+    assert_eq!(table.waiting(after(5)), [other, longer, trial, locked]);
+}
+
+#[test]
+fn those_are_known_who_wait_longest() {
+    let geometry = Geometry::new(1, 1, 1);
+    let words = memory(geometry);
+    let table = open(&words, geometry);
+    for number in [30, 10, 50, 20, 40, 5] {
+        table.wait(&waiting(number, after(number)), NOW);
+    }
+    let known = |now| table.waiting(now).iter().map(|entry| entry.until.unwrap()).collect::<Vec<_>>();
+    assert_eq!(known(NOW), [50, 40, 30, 20].map(after));
+    // Where a wait is over, there is room.
+    table.wait(&waiting(25, after(25)), after(20));
+    assert_eq!(known(after(20)), [50, 40, 30, 25].map(after));
+    assert_eq!(Geometry::DEFAULT.waits(), 512);
+}
+
+/// A process is killed, or pauses, in the middle of an entry: others go on, and what is half and half is left out.
+#[test]
+fn what_is_half_one_entry_and_half_another_is_left_out() {
+    let geometry = Geometry::new(1, 1, 1);
+    let image = |entry: &Entry| {
+        let words = memory(geometry);
+        open(&words, geometry).note(0, entry);
+        words.into_iter().map(AtomicU64::into_inner).collect::<Vec<u64>>()
+    };
+    let (one, other) = (image(&entry(6)), image(&entry(70)));
+    // Header, the line of the shard, then the only place.
+    let place = 2 * LINE;
+    let differ = (place..place + WRITTEN).filter(|at| one[*at] != other[*at]).count();
+    assert!(differ > 5, "{differ}");
+    for mask in 0..1_u32 << WRITTEN {
+        let mixed: Vec<AtomicU64> = one.iter().copied().map(AtomicU64::new).collect();
+        for at in (0..WRITTEN).filter(|at| mask >> at & 1 == 1) {
+            mixed[place + at].store(other[place + at], Relaxed);
+        }
+        let now: Vec<u64> = mixed.iter().map(|word| word.load(Relaxed)).collect();
+        let expected = match &now[place..] {
+            words if words == &one[place..] => vec![entry(6)],
+            words if words == &other[place..] => vec![entry(70)],
+            _ => vec![],
+        };
+        let table = open(&mixed, geometry);
+        assert_eq!(table.newest(64), expected, "{mask:b}");
+        // The next one is whole again.
+        table.note(0, &entry(99));
+        assert_eq!(table.newest(64), [entry(99)]);
+    }
+}
+
+#[test]
+fn a_flood_shows_whole_entries_only() {
+    const WRITERS: u64 = 3;
+    // One place for all, so that they meet as often as possible.
+    let geometry = Geometry::new(1, 1, 1);
+    let words = memory(geometry);
+    let stop = AtomicBool::new(false);
+    let seen = thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let (words, stop) = (&words, &stop);
+            scope.spawn(move || {
+                let table = open(words, geometry);
+                for round in 0.. {
+                    let number = round * WRITERS + writer;
+                    table.note(0, &entry(number));
+                    table.wait(&waiting(number % 1000, after(number % 1000)), NOW);
+                    if stop.load(Relaxed) {
+                        break;
+                    }
+                }
+            });
+        }
+        let table = open(&words, geometry);
+        let mut seen = 0_u32;
+        while seen < 20_000 {
+            for found in table.newest(64) {
+                assert_eq!(found, entry(found.time.0 - NOW.0));
+                seen += 1;
+            }
+            for found in table.waiting(NOW) {
+                let number = found.time.0 - NOW.0;
+                assert_eq!(found, waiting(number, after(number)));
+            }
+        }
+        stop.store(true, Relaxed);
+        seen
+    });
+    assert!(seen >= 20_000);
+}
+
+#[test]
+fn a_table_is_found_again_unless_its_layout_is_another() {
+    let geometry = Geometry::new(2, 4, 2);
+    let words = memory(geometry);
+    open(&words, geometry).note(0, &entry(1));
+    assert_eq!(open(&words, geometry).newest(64), [entry(1)]);
+    let wrong = |words: &[AtomicU64], geometry| RefusalTable::open(words, geometry).err();
+    assert_eq!(wrong(&words, Geometry::new(2, 4, 1)), Some(Mismatch::Geometry));
+    assert_eq!(wrong(&words, Geometry::new(2, 2, 2)), Some(Mismatch::Geometry));
+    assert_eq!(wrong(&words[1..], geometry), Some(Mismatch::Geometry));
+    for (at, expected) in [Mismatch::Layout; 3].into_iter().chain([Mismatch::Geometry; 3]).enumerate() {
+        let words = memory(geometry);
+        words[at].fetch_add(1, Relaxed);
+        assert_eq!(wrong(&words, geometry), Some(expected), "word {at}");
+    }
+    assert!(RefusalTable::format(&words[1..], geometry).is_err());
+}
+
+#[test]
+fn sizes_are_kept_in_bounds() {
+    assert_eq!(Geometry::new(0, 0, 0), Geometry::new(1, 1, 1));
+    assert_eq!(Geometry::new(5, 3, 9), Geometry::new(8, 4, 16));
+    assert_eq!(Geometry::new(usize::MAX, usize::MAX, usize::MAX), Geometry::new(1024, 1024, 1024));
+    assert_eq!(Geometry::new(8, 64, 128), Geometry::DEFAULT);
+    assert!(Geometry::DEFAULT.words() * 8 < 140 << 10);
+}
+
+#[test]
+fn a_limit_refuses_those_with_the_same_of_what_it_counts_by() {
+    let def = |key: &str| -> LimitDef { limit::parse(&["a", &format!("key={key}"), "rate=1/s"]).unwrap().unwrap() };
+    let known = who(2);
+    let (address, subject) = (Who { subject: None, ..known }, Who { address: None, ..known });
+    for (key, expected) in [
+        ("global", Who::default()),
+        ("address", address),
+        ("peer", address),
+        ("subject", subject),
+        ("client", subject),
+        ("claim:org", subject),
+        ("address+subject", known),
+    ] {
+        assert_eq!(known.counted_by(&def(key)), expected, "{key}");
+    }
+    // Of a caller without subject, the address is what is known.
+    assert_eq!(address.counted_by(&def("client")), address);
+}
+
+proptest! {
+    /// Whatever the memory holds, what comes out can be written, and the table goes on.
+    #[test]
+    fn hostile_memory_harms_nobody(
+        words in proptest::collection::vec(any::<u64>(), Geometry::new(1, 2, 1).words()),
+        facts in any::<u64>(),
+    ) {
+        let geometry = Geometry::new(1, 2, 1);
+        let hostile: Vec<AtomicU64> = words.into_iter().map(AtomicU64::new).collect();
+        prop_assert!(RefusalTable::open(&hostile, geometry).is_err());
+        // With a header that is right.
+        for (at, word) in memory(geometry).iter().take(LINE).enumerate() {
+            hostile[at].store(word.load(Relaxed), Relaxed);
+        }
+        let table = open(&hostile, geometry);
+        prop_assert_eq!(table.newest(64), []);
+        prop_assert_eq!(table.waiting(UnixMicros(0)), []);
+        table.note(0, &entry(3));
+        table.wait(&waiting(3, after(3)), NOW);
+        prop_assert_eq!(table.newest(64), [entry(3)]);
+        prop_assert_eq!(table.waiting(NOW), [waiting(3, after(3))]);
+        // With a seal that is right, of facts that are not.
+        let sealed = memory(geometry);
+        open(&sealed, geometry).note(0, &Entry { time: UnixMicros(0), ..entry(3) });
+        sealed[2 * LINE + 1].store(facts, Relaxed);
+        let written: Vec<u64> = sealed[2 * LINE..].iter().take(WRITTEN - 1).map(|word| word.load(Relaxed)).collect();
+        sealed[2 * LINE + WRITTEN - 1].store(seal(&written), Relaxed);
+        for found in open(&sealed, geometry).newest(64) {
+            prop_assert!(found.who.address.is_none_or(|block| block.prefix() <= 128));
+            prop_assert_eq!(found.reason as u64, facts & 0xff);
+        }
+    }
+}
+
+/// As somebody would make it who can write the memory.
+fn seal(words: &[u64]) -> u64 {
+    use std::hash::Hasher;
+    let mut hasher = siphasher::sip::SipHasher24::new();
+    words.iter().for_each(|word| hasher.write_u64(*word));
+    hasher.finish()
+}
