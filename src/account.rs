@@ -24,6 +24,8 @@ pub(crate) struct Account {
     pub(crate) ruling: Ruling,
     /// The limit that refused, or would have.
     pub(crate) limit: Option<Arc<LimitDef>>,
+    /// When a limit or a lock-out refuses no more.
+    pub(crate) until: Option<UnixMicros>,
     /// Who sent the request, as far as that was found out.
     pub(crate) identity: Option<Identity>,
     pub(crate) time: UnixMicros,
@@ -40,18 +42,19 @@ impl Account {
         };
         let identity = verdict.outcome.as_ref().map_or(&verdict.refused, |identity| identity);
         let took = now().mono.since(started.mono);
-        Self { ruling, limit: limit(refusal), identity: identity.clone(), time: started.wall, took }
+        let until = refusal.and_then(|refusal| until(refusal, started.wall));
+        Self { ruling, limit: limit(refusal), until, identity: identity.clone(), time: started.wall, took }
     }
 
     /// Of a refusal that took no time worth measuring.
     pub(crate) fn of_reason(reason: Reason) -> Self {
-        let (limit, identity) = (None, None);
-        Self { ruling: Ruling::Deny(reason), limit, identity, time: now().wall, took: Duration::ZERO }
+        let (limit, until, identity) = (None, None, None);
+        Self { ruling: Ruling::Deny(reason), limit, until, identity, time: now().wall, took: Duration::ZERO }
     }
 
     /// The same request, refused after all.
     pub(crate) fn denied(&self, reason: Reason) -> Self {
-        Self { ruling: Ruling::Deny(reason), limit: None, ..self.clone() }
+        Self { ruling: Ruling::Deny(reason), limit: None, until: None, ..self.clone() }
     }
 
     /// The name of the limit that refused, or would have, as answers tell it.
@@ -65,6 +68,11 @@ fn limit(refusal: Option<&Refusal<'_>>) -> Option<Arc<LimitDef>> {
     refusal?.limit.map(|limit| Arc::clone(&limit.def))
 }
 
+fn until(refusal: &Refusal<'_>, time: UnixMicros) -> Option<UnixMicros> {
+    let waits = matches!(refusal.reason, Reason::RateLimited | Reason::QuotaExceeded | Reason::LockedOut);
+    refusal.retry_after.filter(|_| waits).map(|seconds| time.saturating_add(Duration::from_secs(seconds)))
+}
+
 /// A client request is over.
 pub(crate) fn on_log(request: Request<'_>) {
     let first = root(request);
@@ -74,6 +82,7 @@ pub(crate) fn on_log(request: Request<'_>) {
     let mut parts = std::iter::successors(Some(last), |part| part.previous());
     let status = parts.find(|part| part.has_answered()).unwrap_or(last).status();
     runtime.metering.answered(account.ruling, account.took, status, first.age(now().wall));
+    runtime.refusals.note(server, first, &account, status);
     runtime.logs.write(server, first, &account, status);
 }
 

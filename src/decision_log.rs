@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use jwt_gate_core::config::log::LogTarget;
-use jwt_gate_core::decision_log::{DecisionLine, Subject, SubjectHasher};
+use jwt_gate_core::decision_log::{DecisionLine, Subject, SubjectHash, SubjectHasher};
+use jwt_gate_core::identity::Identity;
 use jwt_gate_core::time::MonoNanos;
 
 use crate::account::Account;
@@ -69,6 +70,13 @@ impl DecisionLogs {
     }
 }
 
+/// The name that stands for who sent a request.
+pub(crate) fn pseudonym(hasher: SubjectHasher, identity: &Identity) -> Option<SubjectHash> {
+    // An API key has no issuer, and neither have tokens of an issuer that is called `-`.
+    let issuer = identity.token().and_then(|token| token.issuer().issuer.as_deref());
+    Some(hasher.hash(issuer.unwrap_or_default(), identity.subject()?))
+}
+
 impl DecisionLog {
     fn write(&self, first: Request<'_>, account: &Account, status: u16) {
         let ledger = root(first).state().map(|state| state.ledger.borrow());
@@ -82,14 +90,11 @@ impl DecisionLog {
             .unzip();
         let identity = account.identity.as_ref();
         let subject = identity.and_then(|identity| {
-            let subject = identity.subject()?;
-            Some(if self.plain_subject {
-                Subject::Plain(subject)
+            if self.plain_subject {
+                identity.subject().map(Subject::Plain)
             } else {
-                // An API key has no issuer, and neither have tokens of an issuer that is called `-`.
-                let issuer = identity.token().and_then(|token| token.issuer().issuer.as_deref());
-                Subject::Hashed(self.hasher.hash(issuer.unwrap_or_default(), subject))
-            })
+                pseudonym(self.hasher, identity).map(Subject::Hashed)
+            }
         });
         let mut line = Vec::with_capacity(512);
         DecisionLine {

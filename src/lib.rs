@@ -20,7 +20,7 @@
 //! | [`facts`], [`decision`], [`answers`] | what a decision looks at, what is kept of it, what its answer carries |
 //! | [`account`], [`metrics`], [`decision_log`], [`tracing`] | what a client request comes to, and who is told |
 //! | [`handlers`], [`resources`] | what the gate answers itself |
-//! | [`status`] | how the gate is doing, for people |
+//! | [`status`], [`refusals`] | how the gate is doing, for people; whom it has refused |
 //! | [`explaining`] | how a request that is only described would be decided |
 //! | [`authorize`] | `Require` lines and expressions |
 //! | [`identity`] | what the application is told about who calls |
@@ -53,6 +53,7 @@ mod metrics;
 mod module;
 mod names;
 mod refresher;
+mod refusals;
 mod resources;
 mod runtime;
 mod sources;

@@ -17,6 +17,7 @@ use crate::loading::{Loaded, load};
 use crate::metrics::Metering;
 use crate::names::{warn_of_list, warn_of_written_networks};
 use crate::refresher::Refresher;
+use crate::refusals::Refusals;
 use crate::resources::documents;
 use crate::runtime::{Parts, Runtime};
 use crate::sources::{Plan, Source, What};
@@ -35,6 +36,7 @@ pub(crate) fn post_config(main: Server<'_>) -> Result<(), ()> {
     let state_dir = state_dir(main, &plan);
     let counting = Counting::open(main, &plan, state_dir.as_ref(), now())?;
     let metering = Metering::open(main, &plan)?;
+    let refusals = Refusals::open(main, &plan)?;
     let logs = DecisionLogs::open(main)?;
     let Loaded { lists, files, fetchers, fresh } = load(main, &plan, store, state_dir.as_ref());
     let headers = main.iter().flat_map(Server::own_sections);
@@ -43,6 +45,7 @@ pub(crate) fn post_config(main: Server<'_>) -> Result<(), ()> {
     let runtime = Runtime::new(Parts {
         counting,
         metering,
+        refusals,
         logs,
         scrub: ScrubList::new(headers.flat_map(|section| &section.forward.items).map(|forward| &forward.header)),
         token_cache: main.iter().map(token_cache).max().unwrap_or(DEFAULT_TOKEN_CACHE),

@@ -139,7 +139,7 @@ fn new(main: Server<'_>) -> Result<MetricTable<'static>, String> {
 }
 
 /// A number that threads running at the same time seldom share, in whatever process.
-fn shard() -> usize {
+pub(crate) fn shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static SHARD: usize = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id() as usize);

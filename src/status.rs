@@ -1,7 +1,7 @@
 //! `SetHandler jwt-gate-status`: how the gate is doing, as a page for people and (`?format=json`) as JSON for programs.
 //!
-//! Who was refused is not told here, nor who is at a limit: the shared memory knows keys only as keyed hashes, and the
-//! decision log has the rest for those who may read it.
+//! Who was refused, and who is at a limit, is told by the pseudonyms that the decision log has by default, and by the
+//! addresses that are counted together.
 
 use std::ffi::CStr;
 use std::sync::LazyLock;
@@ -51,6 +51,8 @@ fn status(runtime: &Runtime, server: usize, now: Now) -> String {
         revocations,
         plans: plans.iter().map(|plan| plan.name.as_str()).collect(),
         tables: runtime.occupancies(now),
+        refusals: runtime.refusals.newest(),
+        waiting: runtime.refusals.waiting(now.wall),
     }
     .to_json()
 }

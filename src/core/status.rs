@@ -7,6 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::limit::Occupancy;
 use crate::metrics::{Durations, Totals};
+use crate::net::address::Cidr;
+use crate::refusals::{Entry, Who};
 use crate::time::UnixMicros;
 use crate::verdict::Reason;
 
@@ -49,6 +51,21 @@ pub struct Status<'s> {
     pub plans: Vec<&'s str>,
     /// Tables in shared memory, and how full they are.
     pub tables: Vec<(&'static str, Occupancy)>,
+    /// The last refusals, the newest first.
+    pub refusals: Vec<RefusalStatus<'s>>,
+    /// Who is at a limit, or locked out.
+    pub waiting: Vec<RefusalStatus<'s>>,
+}
+
+/// A refusal, with the names of the configuration.
+#[derive(Clone, Debug)]
+pub struct RefusalStatus<'s> {
+    /// What was noted.
+    pub entry: Entry,
+    /// The name of the virtual host, if there still is one of that name.
+    pub server: Option<&'s str>,
+    /// The name of the limit that refused, if there still is one of that name.
+    pub limit: Option<String>,
 }
 
 /// Keys that are fetched.
@@ -78,7 +95,7 @@ pub struct NetworkStatus<'s> {
 impl Status<'_> {
     /// The document, JSON. Durations are seconds.
     pub fn to_json(&self) -> String {
-        let Self { time, totals, keys, networks, api_keys, revocations, plans, tables } = self;
+        let Self { time, totals, keys, networks, api_keys, revocations, plans, tables, refusals, waiting } = self;
         let fetches = |issuer: &str| totals.fetches.iter().find(|(name, _)| name == issuer).map(|(_, counts)| *counts);
         let secs = |span: &Option<Duration>| span.map(|span| span.as_secs());
         let keys = keys.iter().map(|KeysStatus { issuer, age, due }| {
@@ -121,9 +138,49 @@ impl Status<'_> {
             "revocations": revocations,
             "plans": plans,
             "tables": tables.collect::<Vec<_>>(),
+            "refusals": refusals.iter().map(RefusalStatus::refused).collect::<Vec<_>>(),
+            "at_limit": waiting.iter().map(|waiting| waiting.waiting(*time)).collect::<Vec<_>>(),
         })
         .to_string()
     }
+}
+
+impl RefusalStatus<'_> {
+    fn refused(&self) -> Map<String, Value> {
+        let mut told = self.told();
+        told.insert("time".to_owned(), self.entry.time.rfc3339().to_string().into());
+        told.insert("server".to_owned(), self.server.into());
+        told.insert("status".to_owned(), self.entry.status.into());
+        told
+    }
+
+    fn waiting(&self, now: UnixMicros) -> Map<String, Value> {
+        let mut told = self.told();
+        if let Some(until) = self.entry.until {
+            told.insert("until".to_owned(), until.rfc3339().to_string().into());
+            told.insert("seconds".to_owned(), until.since(now).as_secs().into());
+        }
+        told
+    }
+
+    /// What was refused by no limit has none; a limit that is no more is null.
+    fn told(&self) -> Map<String, Value> {
+        let Entry { reason, limit, who: Who { address, subject }, .. } = self.entry;
+        let members = [
+            ("verdict", Some(self.entry.ruling().verdict().into())),
+            ("reason", Some(reason.word().into())),
+            ("limit", limit.map(|_| self.limit.clone().into())),
+            ("address", address.map(|block| shown(block).into())),
+            ("subject", subject.map(|subject| subject.to_string().into())),
+        ];
+        members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+}
+
+/// A single address as such.
+fn shown(block: Cidr) -> String {
+    let whole = if block.network().is_ipv4() { 32 } else { 128 };
+    if block.prefix() == whole { block.network().to_string() } else { block.to_string() }
 }
 
 fn reasons(counts: &[(Reason, u128)]) -> Map<String, Value> {
@@ -158,8 +215,10 @@ mod tests {
         {
             assert!(!PAGE.contains(never), "{never}");
         }
+        // The name of SVG is no address that anything is fetched from.
+        let page = PAGE.replace("\"http://www.w3.org/2000/svg\"", "");
         for elsewhere in ["http://", "https://", "src=", "@import", "url("] {
-            assert!(!PAGE.contains(elsewhere), "{elsewhere}");
+            assert!(!page.contains(elsewhere), "{elsewhere}");
         }
         let policy = content_security_policy();
         assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");

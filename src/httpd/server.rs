@@ -46,6 +46,19 @@ impl<'s> Server<'s> {
         self.record().is_virtual != 0
     }
 
+    /// Its `ServerName` and port, for people; without port where it answers on any.
+    pub(crate) fn name(self) -> String {
+        let record = self.record();
+        // SAFETY: null or NUL-terminated, as long as the server.
+        let host = unsafe { text::lossy(record.server_hostname) };
+        // SAFETY: null or live as long as the server; written only while the configuration is read.
+        let address = unsafe { record.addrs.as_ref() };
+        match if record.port == 0 { address.map_or(0, |address| address.host_port) } else { record.port } {
+            0 => host,
+            port => format!("{host}:{port}"),
+        }
+    }
+
     /// The scheme written in `ServerName`, if any.
     pub(crate) fn scheme(self) -> Option<&'s [u8]> {
         // SAFETY: NUL-terminated or null, as long as the server.

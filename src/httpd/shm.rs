@@ -26,6 +26,8 @@ impl SegmentName {
     pub(crate) const LOCKOUTS: Self = Self(c"mod_jwt_gate.lockouts");
     /// Where it is counted what all processes do.
     pub(crate) const METRICS: Self = Self(c"mod_jwt_gate.metrics");
+    /// Where the last refusals are.
+    pub(crate) const REFUSALS: Self = Self(c"mod_jwt_gate.refusals");
     /// Where keys are handed from process to process.
     pub(crate) const KEYS: Self = Self(c"mod_jwt_gate.keys");
 }

@@ -33,6 +33,7 @@ use crate::httpd::{Level, Log, Request, now, threads_per_child};
 use crate::lists::{Announced, List};
 use crate::metrics::Metering;
 use crate::refresher::Refresher;
+use crate::refusals::Refusals;
 use crate::resources::{Documents, open_section};
 use crate::sources::{Addresses, Plan};
 use crate::state_dir::StateDir;
@@ -48,6 +49,7 @@ pub(crate) struct Runtime {
     /// Shared by all servers and child processes.
     counting: Counting,
     pub(crate) metering: Metering,
+    pub(crate) refusals: Refusals,
     pub(crate) logs: DecisionLogs,
     no_networks: Networks,
     /// Names that no client may use.
@@ -89,6 +91,7 @@ pub(crate) struct Parts {
     pub(crate) plan: Plan,
     pub(crate) counting: Counting,
     pub(crate) metering: Metering,
+    pub(crate) refusals: Refusals,
     pub(crate) logs: DecisionLogs,
     pub(crate) scrub: ScrubList,
     pub(crate) token_cache: usize,
@@ -128,8 +131,20 @@ const OVERFLOW_REPORTS: Duration = Duration::from_secs(60);
 
 impl Runtime {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { plan, counting, metering, logs, scrub, token_cache, remembers, gated, store, state_dir, .. } =
-            parts;
+        let Parts {
+            plan,
+            counting,
+            metering,
+            refusals,
+            logs,
+            scrub,
+            token_cache,
+            remembers,
+            gated,
+            store,
+            state_dir,
+            ..
+        } = parts;
         let kept = Kept::new(&plan, parts.lists);
         let runtime = Self {
             waiting: plan.sources.iter().map(|_| AtomicUsize::new(0)).collect(),
@@ -141,6 +156,7 @@ impl Runtime {
             plan,
             counting,
             metering,
+            refusals,
             logs,
             no_networks: Networks::new(),
             scrub,

@@ -58,6 +58,7 @@ mod revocations;
 mod rotation;
 mod state_dir;
 mod status;
+mod status_refusals;
 mod tokens_http;
 mod tracing;
 mod transports;
