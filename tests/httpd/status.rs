@@ -193,18 +193,23 @@ fn with_nothing_and_with_a_thousand_of_everything_and_whatever_its_name_is_it_is
         "at_limit": some(512, &|at| json!({"verdict": "would-deny", "reason": name(at), "limit": name(at), "address": name(at),
                                      "subject": name(at), "until": name(at), "seconds": at * 100})),
     });
-    // In the place of what the server says, from which nothing comes any more: one look after the other, as if five seconds lay between them.
+    // In the place of what the server says, from which nothing comes any more: many looks at nine reasons, as if five
+    // seconds lay between one and the next, then one at all of it.
     page.run(&format!(
         "const many = {many};
          window.fetch = () => new Promise(() => {{}});
-         samples = [];
-         for (let look = 0; look < 400; look++) {{
-             many.time = new Date(Date.parse('2026-01-01') + 5000 * look).toISOString();
-             many.decisions.allow = 1e6 + 1000 * look + 300 * Math.round(Math.sin(look / 9) * 10);
-             Object.keys(many.decisions.deny).slice(0, 9).forEach((reason, at) => many.decisions.deny[reason] += (look * (at + 3)) % 7);
-             remember(many);
-             before = {{ time: many.time, decisions: structuredClone(many.decisions) }};
+         [before, samples] = [null, []];
+         const reasons = Object.keys(many.decisions.deny).slice(0, 9);
+         const [deny, start] = [Object.fromEntries(reasons.map((reason) => [reason, 0])), Date.parse('2026-01-01')];
+         for (let look = 0; look < 200; look++) {{
+             many.time = new Date(start + 5000 * look).toISOString();
+             reasons.forEach((reason, at) => deny[reason] += (look * (at + 3)) % 7);
+             const allow = 1000 * look + Math.round(3000 * Math.sin(look / 9));
+             const now = {{ time: many.time, decisions: {{ allow, deny: {{ ...deny }}, would_deny: {{}} }} }};
+             remember(now);
+             before = now;
          }}
+         before = null;
          render(many);"
     ));
     assert_eq!(page.run("return [samples.length, colors.size]"), json!([120, 5]), "what is kept is bounded");
