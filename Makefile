@@ -118,11 +118,12 @@ else
 RUST_TEST := $(CARGO) test --locked
 endif
 
-# What the tests need besides: a browser, what rotates logs, and what the documents make secrets and certificates with.
+# What the tests need besides: a browser, what rotates logs, what the documents make secrets and certificates with, and
+# the modules that the guide puts the gate beside.
 .PHONY: test-packages
 test-packages:
-	@tests/packages.sh openssl $(if $(JWT_GATE_CHROMIUM)$(shell command -v chromium),,chromium) \
-		$(if $(shell command -v rotatelogs),,apache2-utils)
+	@tests/packages.sh openssl libapache2-mod-auth-openidc libapache2-mod-oauth2 \
+		$(if $(JWT_GATE_CHROMIUM)$(shell command -v chromium),,chromium) $(if $(shell command -v rotatelogs),,apache2-utils)
 
 # What reads the rules of alerts, and a web application firewall. Neither is installed.
 PROMTOOL    := $(if $(shell command -v promtool),,target/unpacked/prometheus)
@@ -149,7 +150,7 @@ test-loom: ## all interleavings in shared memory, of limits, keys and refusals (
 		$(RUST_TEST) -p jwt-gate-core --release --test loom --target-dir target/loom
 
 .PHONY: test-docs
-test-docs: packages $(MODULE) $(VENV) $(PROMTOOL) ## README and reference.conf against the module
+test-docs: test-packages $(MODULE) $(COMMAND) $(VENV) $(PROMTOOL) ## README, guide and reference.conf against the module and the command
 	$(call step,"documents")
 	@$(PY) -m unittest discover --start-directory tests/docs
 

@@ -31,7 +31,7 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 if ! command -v dpkg-query apt-get >/dev/null; then
     echo "This is not Debian or Ubuntu: please see that there are httpd with its headers and apxs, libclang, curl," \
         "a C compiler and Python 3.11 or later (Fedora: httpd-devel clang-devel curl gcc python3); for the tests also" \
-        "openssl, mod_security2, promtool and Chromium, which JWT_GATE_CHROMIUM may name." >&2
+        "openssl, mod_auth_openidc, mod_oauth2, mod_security2, promtool and Chromium, which JWT_GATE_CHROMIUM may name." >&2
     exit 0
 fi
 

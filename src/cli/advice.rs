@@ -16,13 +16,16 @@ pub(crate) fn advice(reason: Reason) -> String {
     row.and_then(|row| row.split_once('|')).map_or_else(String::new, |(_, text)| without_links(text.trim()))
 }
 
-/// `[text](target)` as `text`.
+/// `[text](target)` as `text`, with the page that it leads to.
 fn without_links(text: &str) -> String {
     let mut parts = text.split('[');
     let mut plain = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        match part.split_once("](").and_then(|(name, rest)| Some((name, rest.split_once(')')?.1))) {
-            Some((name, rest)) => plain.extend([name, " in the README", rest]),
+        match part.split_once("](").and_then(|(name, rest)| Some((name, rest.split_once(')')?))) {
+            Some((name, (target, rest))) => {
+                let page = target.split('#').next().filter(|page| !page.is_empty()).unwrap_or("the README");
+                plain.extend([name, " in ", page, rest]);
+            }
             None => plain.extend(["[", part]),
         }
     }
@@ -49,7 +52,7 @@ mod tests {
 
     #[test]
     fn links_are_named() {
-        assert_eq!(without_links("a [b](#c), [d](e)"), "a b in the README, d in the README");
+        assert_eq!(without_links("a [b](#c), [d](pages/e.md#f)."), "a b in the README, d in pages/e.md.");
         assert_eq!(without_links("[a] b](c"), "[a] b](c");
     }
 }

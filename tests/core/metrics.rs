@@ -318,7 +318,7 @@ fn assigned(series: usize) -> Option<()> {
     Metrics::assign(MetricTable::open(&words, geometry).unwrap(), [], []).map(|_| ())
 }
 
-/// What administrators ask for by name; the README lists the same.
+/// What administrators ask for by name; docs/observing.md lists the same.
 #[test]
 fn the_text_has_every_metric_and_no_other() {
     let names = [

@@ -1,11 +1,11 @@
-"""Alerts, dashboard and README name metrics, labels and reasons that the module has."""
+"""Alerts, dashboard and the guide name metrics, labels and reasons that the module has."""
 
 import json
 import re
 import unittest
 import urllib.request
 
-import readme
+import pages
 import yaml
 from processes import REPOSITORY, free_port
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -81,7 +81,7 @@ class Monitoring(unittest.TestCase):
             for group in re.findall(r"\b(?:by|without|ignoring|on) \(([^)]*)\)", expression):
                 self.assertLessEqual({label.strip() for label in group.split(",")}, labels, expression)
 
-    def test_metrics_of_the_alerts_are_those_of_the_readme(self):
+    def test_metrics_that_the_alerts_speak_of_exist(self):
         for template in re.findall(r"jwt_gate_\w+", (MONITORING / "alerts.yml").read_text()):
             if template != "jwt_gate":
                 self.assertIn(template, self.samples)
@@ -102,7 +102,7 @@ class Monitoring(unittest.TestCase):
 
     def test_reasons_of_the_surges_are_all_that_have_the_status(self):
         statuses = {}
-        for reason, status, _ in readme.table("Answers"):
+        for reason, status, _ in pages.README.table("Answers"):
             statuses.setdefault(status, set()).add(reason.strip("`"))
         for alert, status in (("JwtGateUnauthorizedSurge", "401"), ("JwtGateTooManyRequestsSurge", "429")):
             expression = next(rule["expr"] for rule in rules() if rule["alert"] == alert)
@@ -114,14 +114,15 @@ class Monitoring(unittest.TestCase):
         places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels()]
         self.assertEqual(len(set(places)), len(places))
 
-    def test_table_of_the_readme_is_what_the_module_tells(self):
+    def test_table_of_the_guide_is_what_the_module_tells(self):
         told = {}
         for family in self.families:
             name = family.name + ("_total" if family.type == "counter" else "")
             labels = set(family.samples[0].labels) - {"le"}
             told[name] = labels
         table = {
-            metric.strip("`"): set(re.findall(r"`(\w+)`", labels)) for metric, labels, _ in readme.table("Status and metrics")
+            metric.strip("`"): set(re.findall(r"`(\w+)`", labels))
+            for metric, labels, _ in pages.guide("observing").table("Status and metrics")
         }
         self.assertEqual(table, told)
 

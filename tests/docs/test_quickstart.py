@@ -1,11 +1,10 @@
 """README's two minutes, done: its virtual host, its application, its commands, what they print."""
 
 import os
-import re
 import subprocess
 import unittest
 
-import readme
+import pages
 from processes import REPOSITORY, free_port, start_application
 from sandbox import Sandbox
 
@@ -22,22 +21,18 @@ def shown_in_order(shown: list[str], printed: list[str]) -> str | None:
 
 class QuickStart(unittest.TestCase):
     def test_readme_shows_the_file(self):
-        self.assertIn((EXAMPLE / "vhost.conf").read_text(), readme.blocks("apache"))
-
-    def test_links_lead_somewhere(self):
-        for target in re.findall(r"\]\(([^)#:]+)\)", readme.TEXT):
-            self.assertTrue((REPOSITORY / target).exists(), target)
+        self.assertIn((EXAMPLE / "vhost.conf").read_text(), pages.README.blocks("apache"))
 
     def test_commands_print_what_is_shown(self):
         # Those behind it are the setups', which the tests of httpd follow.
-        block = readme.blocks("console")[0]
+        block = pages.README.blocks("console")[0]
         with Sandbox() as sandbox:
             with start_application("app:app", EXAMPLE, sandbox.root / "app.log") as application:
                 port = free_port()
                 vhost = (EXAMPLE / "vhost.conf").read_text()
                 vhost = vhost.replace(GATE, f"127.0.0.1:{port}").replace(APPLICATION, f"127.0.0.1:{application.port}")
                 with sandbox.start(vhost, port):
-                    for command, shown in readme.session(block):
+                    for command, shown in pages.session(block):
                         with self.subTest(command):
                             missing = shown_in_order(shown, self.run_in_shell(command, sandbox, port))
                             self.assertIsNone(missing)

@@ -486,8 +486,8 @@ fn mistakes_are_found_by_configtest() {
 }
 
 #[test]
-fn the_example_of_the_readme() {
-    let section = include_str!("../../README.md").split("\n## Require\n").nth(1).unwrap();
+fn the_example_of_the_guide() {
+    let section = include_str!("../../docs/authorization.md").split("\n## Require\n").nth(1).unwrap();
     let example = section.split("```apache\n").nth(1).unwrap().split("```").next().unwrap();
     let (_, sections) = example.split_once("\n\n").expect("an issuer, for which there is another one here");
     let mut server = Site::new().start(&format!("{MAIN}ProxyPass / ${{APP}}/\n{sections}"));

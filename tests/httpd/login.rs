@@ -1,4 +1,4 @@
-//! The login page of the README: browsers are sent there, and back to where they wanted to go; all others are told.
+//! The login page of the guide: browsers are sent there, and back to where they wanted to go; all others are told.
 
 use serde_json::json;
 
@@ -7,14 +7,14 @@ use crate::harness::chromium::Chromium;
 use crate::harness::uvicorn::Uvicorn;
 use crate::harness::{Request, Server, Site, Token, now};
 
-/// README's lines in front of `app/login.py`.
+/// The guide's lines in front of `app/login.py`.
 fn server() -> (Uvicorn, Server) {
     let site = Site::new();
     std::fs::create_dir(site.root.join("jwt_gate")).unwrap();
     std::fs::copy(site.root.join("keys/hs256.secret"), site.root.join("jwt_gate/own.secret")).unwrap();
     let login = Uvicorn::start("login", &[("APP_SECRET", &site.root.join("keys/hs256.secret"))]);
-    let readme = include_str!("../../README.md");
-    let mut blocks = readme.split("```apache\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let page = include_str!("../../docs/browsers.md");
+    let mut blocks = page.split("```apache\n").skip(1).filter_map(|rest| rest.split("```").next());
     let block = blocks.find(|block| block.contains("ErrorDocument 401")).unwrap();
     let places =
         format!("{block}\nProxyPass / {}/\n<Location \"/\">\nJwtGateForward X-User subject\n</Location>", login.url());
