@@ -334,7 +334,11 @@ fn an_open_page_is_warned_about() {
     assert!(check.passed && check.output.contains("JG2110"), "{}", check.output);
     for other in ["jwt-gate-explain", "jwt-gate-status"] {
         let check = Site::new().configtest(&open.replace("jwt-gate-metrics", other));
-        assert!(check.passed && check.output.contains(&format!("JG2110 the handler {other} tells")), "{}", check.output);
+        assert!(
+            check.passed && check.output.contains(&format!("JG2110 the handler {other} tells")),
+            "{}",
+            check.output
+        );
     }
     let check = Site::new().configtest(METRICS);
     assert!(check.passed && !check.output.contains("JG2110"), "{}", check.output);

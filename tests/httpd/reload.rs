@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::harness::server::resources_of;
 use crate::harness::config::Gate;
+use crate::harness::server::resources_of;
 use crate::harness::{MAIN, Mpm, Server, Site};
 
 const PROTECTED: &str = r#"
