@@ -81,10 +81,21 @@ fn numbers(rate: &str, burst: u32) -> Numbers {
 
 /// Runs `model` in every way that two processes can interleave with so many preemptions.
 fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
-    let runs = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let counter = runs.clone();
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(preemptions);
+    run(builder, model);
+}
+
+/// The same with no more preemptions than these, whatever is asked for.
+fn explore_within(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    run(builder, model);
+}
+
+fn run(mut builder: loom::model::Builder, model: impl Fn() + Send + Sync + 'static) {
+    let runs = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counter = runs.clone();
     // A failure of an address looks at many slots.
     builder.max_branches = 4_000;
     builder.check(move || {

@@ -42,11 +42,11 @@ fn entry(number: u64) -> Entry {
         time: UnixMicros(NOW.0 + number),
         server: NameId::new(&format!("server {number}")),
         reason: Reason::ALL[number as usize % Reason::ALL.len()],
-        would_deny: number % 5 == 0,
+        would_deny: number.is_multiple_of(5),
         status: number as u16,
-        limit: (number % 3 == 0).then(|| NameId::new(&format!("limit {number}"))),
+        limit: number.is_multiple_of(3).then(|| NameId::new(&format!("limit {number}"))),
         who: who(number),
-        until: (number % 7 == 0).then(|| after(number)),
+        until: number.is_multiple_of(7).then(|| after(number)),
     }
 }
 
@@ -54,7 +54,7 @@ fn who(number: u64) -> Who {
     let address: std::net::Ipv6Addr = (u128::from(number) << 64).into();
     Who {
         address: Cidr::around(address.into(), 64),
-        subject: (number % 2 == 0).then(|| SubjectHash::from_bits(u128::from(number) << 60)),
+        subject: number.is_multiple_of(2).then(|| SubjectHash::from_bits(u128::from(number) << 60)),
     }
 }
 
