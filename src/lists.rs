@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jwt_gate_core::apikey::{self, ApiKeyList};
 use jwt_gate_core::keys::store::Source as Stored;
+use jwt_gate_core::metrics::FileKind;
 use jwt_gate_core::net::list::{self, Format, NetworkList};
 use jwt_gate_core::net::network::NetworkSet;
 use jwt_gate_core::revocation::{self, RevocationList};
@@ -27,6 +28,17 @@ pub(crate) enum ListKind {
     Revocations,
     Network { format: Format, may_shrink: bool },
     ApiKeys,
+}
+
+impl ListKind {
+    /// As metrics call it.
+    pub(crate) const fn metric(&self) -> FileKind {
+        match self {
+            Self::Revocations => FileKind::Revocations,
+            Self::Network { .. } => FileKind::Networks,
+            Self::ApiKeys => FileKind::ApiKeys,
+        }
+    }
 }
 
 /// A compiled list. It never changes; a clone is another handle on it.

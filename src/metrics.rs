@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use jwt_gate_core::gate::Verdict;
 use jwt_gate_core::limit::LimitId;
-use jwt_gate_core::metrics::{Gauges, Geometry, LimitSeries, MetricTable, Metrics, Totals};
+use jwt_gate_core::metrics::{FileKind, Gauges, Geometry, LimitSeries, MetricTable, Metrics, Totals};
 use jwt_gate_core::time::{Now, UnixMicros};
 use jwt_gate_core::verdict::Ruling;
 
 use crate::check::limits;
 use crate::httpd::{Level, Log, Segment, SegmentName, Server};
 use crate::runtime::Runtime;
-use crate::sources::Plan;
+use crate::sources::{Plan, What};
 
 /// [`CONTENT_TYPE`](jwt_gate_core::metrics::CONTENT_TYPE) for httpd.
 pub(crate) const CONTENT_TYPE: &CStr = c"application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -47,7 +47,7 @@ impl Metering {
             main.log(Level::Warning, || {
                 format!(
                     "JG2213 there is no room for so many metrics: {left_out} limits and issuers are counted together, \
-                     as `other`"
+                     as `(other)`"
                 )
             });
         }
@@ -101,6 +101,15 @@ impl Metering {
             }
         }
     }
+
+    /// Counts a file that was read because it had changed.
+    pub(crate) fn file_read(&self, what: &What, succeeded: bool) {
+        let kind = match what {
+            What::Remote { .. } | What::KeyFile { .. } => FileKind::Keys,
+            What::List(list) => list.kind.metric(),
+        };
+        self.metrics.file_read(shard(), kind, succeeded);
+    }
 }
 
 /// All metrics as text.
@@ -108,7 +117,8 @@ pub(crate) fn render(runtime: &Runtime, now: Now) -> String {
     let age = |since: UnixMicros| now.wall.since(since);
     let keys: Vec<_> = runtime.fetched_issuers().map(|(name, fetched)| (name, fetched.map(age))).collect();
     let networks: Vec<_> = runtime.network_files().map(|file| (file.name, file.read.map(age))).collect();
-    let gauges = Gauges { keys: &keys, slots: runtime.occupancy(now), networks: &networks };
+    let (tables, version) = (runtime.occupancies(now), env!("CARGO_PKG_VERSION"));
+    let gauges = Gauges { keys: &keys, tables: &tables, networks: &networks, version };
     runtime.metering.metrics.render(&gauges)
 }
 

@@ -6,6 +6,7 @@ use ring::digest;
 use serde_json::{Map, Value, json};
 
 use crate::limit::Occupancy;
+use crate::metrics::Table;
 use crate::metrics::{Durations, Totals};
 use crate::net::address::Cidr;
 use crate::refusals::{Entry, Who};
@@ -50,7 +51,7 @@ pub struct Status<'s> {
     /// Usage plans, by name.
     pub plans: Vec<&'s str>,
     /// Tables in shared memory, and how full they are.
-    pub tables: Vec<(&'static str, Occupancy)>,
+    pub tables: Vec<(Table, Occupancy)>,
     /// The last refusals, the newest first.
     pub refusals: Vec<RefusalStatus<'s>>,
     /// Who is at a limit, or locked out.
@@ -115,8 +116,9 @@ impl Status<'_> {
             let [allow, deny, would_deny] = counts.map(number);
             json!({ "name": name, "allow": allow, "deny": deny, "would_deny": would_deny })
         });
-        let tables =
-            tables.iter().map(|(name, Occupancy { used, free })| json!({ "name": name, "used": used, "free": free }));
+        let tables = tables.iter().map(|(table, Occupancy { used, free, overflows })| {
+            json!({ "name": table.word(), "used": used, "free": free, "overflows": overflows })
+        });
         let responses = totals.responses.iter().map(|(class, count)| ((*class).to_owned(), number(*count).into()));
         json!({
             "time": time.rfc3339().to_string(),

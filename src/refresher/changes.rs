@@ -75,6 +75,7 @@ impl Refresher {
             }
             Err(why) => Err(why),
         };
+        runtime.metering.file_read(&source.what, is_new.is_ok());
         let Some(file) = self.files.get_mut(&index) else { return };
         match is_new {
             Ok(what) => {

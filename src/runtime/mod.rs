@@ -21,6 +21,7 @@ use jwt_gate_core::forward::ScrubList;
 use jwt_gate_core::gate::{ApiKeys, Shared};
 use jwt_gate_core::keys::store::KeyStore;
 use jwt_gate_core::limit::{Occupancy, Tables};
+use jwt_gate_core::metrics::Table;
 use jwt_gate_core::revocation::RevocationList;
 use jwt_gate_core::time::{Now, UnixMicros};
 use jwt_gate_core::token::cache::TokenCache;
@@ -260,11 +261,6 @@ impl Runtime {
         })
     }
 
-    /// How full the table is in which limits are counted. Reads all of it.
-    pub(crate) fn occupancy(&self, now: Now) -> Occupancy {
-        self.counting.tables.rates.occupancy(now)
-    }
-
     /// Issuers whose keys are fetched, and when they were. Virtual hosts may have different issuers of one name.
     pub(crate) fn fetched_issuers(&self) -> impl Iterator<Item = (&str, Option<UnixMicros>)> {
         self.plan.fetched_issuers().map(|(issuer, index)| {
@@ -282,10 +278,10 @@ impl Runtime {
     }
 
     /// How full each table is. Reads all of them.
-    pub(crate) fn occupancies(&self, now: Now) -> Vec<(&'static str, Occupancy)> {
+    pub(crate) fn occupancies(&self, now: Now) -> Vec<(Table, Occupancy)> {
         let Tables { rates, quotas } = self.counting.tables;
         let lockouts = self.counting.failures().map(|failures| failures.table);
-        let tables = [("rates", Some(rates)), ("quotas", quotas), ("lock-outs", lockouts)];
+        let tables = [(Table::Rates, Some(rates)), (Table::Quotas, quotas), (Table::Lockouts, lockouts)];
         tables.into_iter().filter_map(|(name, table)| Some((name, table?.occupancy(now)))).collect()
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use jwt_gate_core::limit::Occupancy;
-use jwt_gate_core::metrics::{Gauges, Geometry, MetricTable, Metrics, SeriesId};
+use jwt_gate_core::metrics::{Gauges, Geometry, MetricTable, Metrics, SeriesId, Table};
 use jwt_gate_core::sync::AtomicU64;
 use jwt_gate_core::verdict::Ruling;
 
@@ -54,7 +54,7 @@ fn decision(c: &mut Criterion) {
             b.iter(|| metrics.decided(black_box(3), black_box(Ruling::Allow), *took));
         });
     }
-    let gauges = Gauges { keys: &[], slots: Occupancy::default(), networks: &[] };
+    let gauges = Gauges { keys: &[], tables: &[(Table::Rates, Occupancy::default())], networks: &[], version: "" };
     group.bench_function("render, 100 limits", |b| b.iter(|| metrics.render(&gauges)));
     group.bench_function("assign again, 100 limits", |b| b.iter(|| Metrics::assign(table, limits(), []).unwrap()));
     group.finish();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jwt_gate_core::limit::Occupancy;
 use jwt_gate_core::metrics::{
-    CONTENT_TYPE, FAMILIES, Gauges, Geometry, Kind, MetricTable, Metrics, Mismatch, Series, SeriesId,
+    CONTENT_TYPE, FAMILIES, Gauges, Geometry, Kind, MetricTable, Metrics, Mismatch, Series, SeriesId, Table,
 };
 use jwt_gate_core::sync::{AtomicU64, Ordering::Relaxed};
 use jwt_gate_core::token::cache::Lookup;
@@ -20,7 +20,7 @@ use jwt_gate_core::verdict::{Reason, Ruling};
 use metrics_text::{Exposition, parse};
 use proptest::prelude::*;
 
-const NO_GAUGES: Gauges<'_> = Gauges { keys: &[], slots: Occupancy { used: 0, free: 0 }, networks: &[] };
+const NO_GAUGES: Gauges<'_> = Gauges { keys: &[], tables: &[], networks: &[], version: "0.0.0" };
 const DENY: Ruling = Ruling::Deny(Reason::RateLimited);
 
 fn memory(geometry: Geometry) -> Vec<AtomicU64> {
@@ -184,7 +184,8 @@ fn every_number_is_counted_where_it_belongs() {
     let metrics = Metrics::assign(table, ["b", "a", "b"], ["login"]).unwrap();
     assert_eq!(metrics.left_out(), 0);
     let zero = rendered(&metrics);
-    assert!(zero.samples.iter().all(|(_, value)| *value == "0" || *value == "0.000000000"), "{zero:?}");
+    let mut counted = zero.samples.iter().filter(|(sample, _)| !sample.starts_with("jwt_gate_build_info"));
+    assert!(counted.all(|(_, value)| *value == "0" || *value == "0.000000000"), "{zero:?}");
 
     let micros = Duration::from_micros;
     let mut expected: BTreeMap<String, String> = BTreeMap::new();
@@ -291,25 +292,40 @@ fn numbers_go_on_after_a_restart_with_other_limits() {
 
 #[test]
 fn names_without_room_are_counted_together() {
-    // What there always is, and one limit.
+    // Besides what there always is.
     let needed = (1..).find(|series| assigned(*series).is_some()).unwrap();
-    let words = memory(Geometry::new(1, needed + 3));
-    let table = MetricTable::open(&words, Geometry::new(1, needed + 3)).unwrap();
-    let metrics = Metrics::assign(table, ["first", "second", "other"], ["login"]).unwrap();
-    assert_eq!(metrics.left_out(), 2, "a limit and an issuer");
-    metrics.limited(0, metrics.limit("first"), Ruling::Allow);
-    metrics.limited(0, metrics.limit("second"), Ruling::Allow);
-    metrics.limited(0, metrics.limit("nobody"), DENY);
-    metrics.fetched(0, "login", false);
-    let text = rendered(&metrics);
-    let limits = |name: &str, outcome| {
+    let with_room = |more: usize, count: &dyn Fn(&Metrics<'_>)| {
+        let geometry = Geometry::new(1, needed + more);
+        let words = memory(geometry);
+        let table = MetricTable::open(&words, geometry).unwrap();
+        let metrics = Metrics::assign(table, ["other", "second"], ["login", "sso"]).unwrap();
+        count(&metrics);
+        (metrics.left_out(), rendered(&metrics))
+    };
+    let limited = |text: &Exposition, name: &str, outcome| {
         text.get(&format!("jwt_gate_limit_total{{limit=\"{name}\",outcome=\"{outcome}\"}}")).map(str::to_owned)
     };
-    assert_eq!(limits("first", "allow").as_deref(), Some("1"));
-    assert_eq!(limits("second", "allow"), None);
-    assert_eq!(limits("other", "allow").as_deref(), Some("1"));
-    assert_eq!(limits("other", "deny").as_deref(), Some("1"));
-    assert_eq!(text.get("jwt_gate_key_fetches_total{issuer=\"other\",outcome=\"failed\"}"), Some("1"));
+    // Two issuers and one limit. That may be called so; what has no room is called as nothing can be.
+    let (left_out, text) = with_room(2 + 2 + 3, &|metrics| {
+        metrics.limited(0, metrics.limit("other"), Ruling::Allow);
+        metrics.limited(0, metrics.limit("second"), Ruling::Allow);
+        metrics.limited(0, metrics.limit("nobody"), DENY);
+    });
+    assert_eq!(left_out, 1);
+    assert_eq!(limited(&text, "other", "allow").as_deref(), Some("1"));
+    assert_eq!(limited(&text, "second", "allow"), None);
+    assert_eq!(limited(&text, "(other)", "allow").as_deref(), Some("1"));
+    assert_eq!(limited(&text, "(other)", "deny").as_deref(), Some("1"));
+    // One issuer, and no limit.
+    let (left_out, text) = with_room(2, &|metrics| {
+        metrics.fetched(0, "login", true);
+        metrics.fetched(0, "sso", false);
+        metrics.limited(0, metrics.limit("other"), Ruling::Allow);
+    });
+    assert_eq!(left_out, 3);
+    assert_eq!(text.get("jwt_gate_key_fetches_total{issuer=\"login\",outcome=\"ok\"}"), Some("1"));
+    assert_eq!(text.get("jwt_gate_key_fetches_total{issuer=\"(other)\",outcome=\"failed\"}"), Some("1"));
+    assert_eq!(limited(&text, "(other)", "allow").as_deref(), Some("1"));
 }
 
 fn assigned(series: usize) -> Option<()> {
@@ -331,8 +347,13 @@ fn the_text_has_every_metric_and_no_other() {
         ("jwt_gate_key_fetches_total", "counter"),
         ("jwt_gate_limit_total", "counter"),
         ("jwt_gate_limit_slots", "gauge"),
+        ("jwt_gate_quota_slots", "gauge"),
+        ("jwt_gate_lockout_slots", "gauge"),
+        ("jwt_gate_overflows_total", "counter"),
         ("jwt_gate_network_age_seconds", "gauge"),
+        ("jwt_gate_file_reads_total", "counter"),
         ("jwt_gate_lockouts_total", "counter"),
+        ("jwt_gate_build_info", "info"),
     ];
     assert_eq!(FAMILIES.map(|family| (family.name, family.kind.word())), names);
 
@@ -342,7 +363,8 @@ fn the_text_has_every_metric_and_no_other() {
     let second = Duration::from_secs(1);
     let gauges = Gauges {
         keys: &[("login", Some(second))],
-        slots: Occupancy { used: 1, free: 2 },
+        tables: &Table::ALL.map(|table| (table, Occupancy { used: 1, free: 2, overflows: 3 })),
+        version: "1.2.3",
         networks: &[("office", Some(second))],
     };
     let text = parse(&metrics.render(&gauges));
@@ -378,7 +400,11 @@ fn gauges_tell_how_things_stand() {
             ("b", None),
             ("b", millis(1)),
         ],
-        slots: Occupancy { used: 3, free: 131_069 },
+        tables: &[
+            (Table::Rates, Occupancy { used: 3, free: 131_069, overflows: 0 }),
+            (Table::Lockouts, Occupancy { used: 5, free: 0, overflows: 7 }),
+        ],
+        version: "1.2.3",
         networks: &[("odd \"\\\n\u{fc}", millis(0))],
     };
     let text = metrics.render(&gauges);
@@ -387,6 +413,11 @@ fn gauges_tell_how_things_stand() {
     assert_eq!((age("sso"), age("login"), age("a"), age("b")), ("61.005", "+Inf", "0.002", "+Inf"));
     assert_eq!(parsed.get("jwt_gate_limit_slots{state=\"used\"}"), Some("3"));
     assert_eq!(parsed.get("jwt_gate_limit_slots{state=\"free\"}"), Some("131069"));
+    assert_eq!(parsed.get("jwt_gate_quota_slots{state=\"free\"}"), None);
+    assert_eq!(parsed.get("jwt_gate_lockout_slots{state=\"used\"}"), Some("5"));
+    assert_eq!(parsed.get("jwt_gate_overflows_total{table=\"rates\"}"), Some("0"));
+    assert_eq!(parsed.get("jwt_gate_overflows_total{table=\"lock-outs\"}"), Some("7"));
+    assert_eq!(parsed.get("jwt_gate_build_info{version=\"1.2.3\"}"), Some("1"));
     assert!(text.contains("\njwt_gate_network_age_seconds{network=\"odd \\\"\\\\\\n\u{fc}\"} 0.000\n"), "{text}");
     assert_eq!(metrics.render(&gauges), text, "the order never changes");
     assert_eq!(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8");

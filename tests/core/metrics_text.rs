@@ -55,6 +55,7 @@ pub(crate) fn parse(text: &str) -> Exposition {
                 let count: u128 = value.parse().expect(line);
                 assert!(last_bucket.is_none_or(|(le, all)| le.is_infinite() && all == count), "{line}");
             }
+            ("info", "_info") => assert_eq!(value, "1", "{line}"),
             ("gauge", "") | ("histogram", "_sum") => assert!(value.parse::<f64>().expect(line) >= 0.0),
             ("histogram", "_bucket") => {
                 let [(label, le)] = &labels[..] else { panic!("{line}") };

@@ -15,13 +15,14 @@ MONITORING = REPOSITORY / "apache-conf/monitoring"
 # What Prometheus itself adds to a sample.
 OF_PROMETHEUS = {"instance", "job"}
 # Of the samples of one metric.
-SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"]}
+SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"], "info": ["_info"]}
 # One of everything that is told by name.
 CONFIGURATION = """\
 Listen 127.0.0.1:{port}
 JwtGateIssuer login https://login.invalid audience=my-api
 JwtGateNetwork branches file=jwt_gate/branches.txt
-JwtGateLimit all key=global rate=1/s
+JwtGateLimit all key=global rate=1/s quota=5/day
+JwtGateLockout failures=9/1m
 <Location "/metrics">
     SetHandler jwt-gate-metrics
     Require local
@@ -117,7 +118,7 @@ class Monitoring(unittest.TestCase):
     def test_table_of_the_guide_is_what_the_module_tells(self):
         told = {}
         for family in self.families:
-            name = family.name + ("_total" if family.type == "counter" else "")
+            name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
             labels = set(family.samples[0].labels) - {"le"}
             told[name] = labels
         table = {

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::harness::metrics::{METRICS, Metrics};
 use crate::harness::{GATED, MAIN, Mpm, Request, Server, Site};
 
 /// Sends `each` requests from each of `clients` threads, made by `request` from the number of the client; gives how many
@@ -317,7 +318,7 @@ fn children_that_come_and_go_share_the_counts() {
 #[test]
 fn a_flood_of_addresses_does_not_give_a_used_up_one_new_requests() {
     // 64K are room for fewer addresses than come here.
-    let mut server = Site::new().load(&["remoteip"]).children(1).start(
+    let mut server = Site::new().load(&["remoteip"]).children(1).start(&format!(
         r#"MaxKeepAliveRequests 0
         RemoteIPHeader X-Forwarded-For
         RemoteIPInternalProxy 127.0.0.1
@@ -326,8 +327,9 @@ fn a_flood_of_addresses_does_not_give_a_used_up_one_new_requests() {
             JwtGate on
             JwtGateToken none
             JwtGateLimit each key=address rate=1/d burst=2
-        </Location>"#,
-    );
+        </Location>
+        {METRICS}"#,
+    ));
     server.expect_log("JG3001");
     let from = |n: u32| server.get("/index.html").header("X-Forwarded-For", format!("10.{}.{}.1", n >> 8, n & 255));
     let victims: Vec<u32> = (0..20).collect();
@@ -350,6 +352,7 @@ fn a_flood_of_addresses_does_not_give_a_used_up_one_new_requests() {
     for &victim in &victims {
         assert_eq!(from(victim).status(), 429, "{victim}");
     }
+    assert!(Metrics::of(&server).value("jwt_gate_overflows_total", &[("table", "rates")]) > 0.0);
 }
 
 #[test]

@@ -328,6 +328,31 @@ fn who_may_not_see_it_does_not() {
 }
 
 #[test]
+fn files_that_change_are_counted_by_what_became_of_them() {
+    let site = Site::new();
+    site.write("conf/revoked.json", "{\"revoked\":[]}");
+    site.write("conf/denied.txt", "192.0.2.0/24\n");
+    let mut server = site.start(&format!(
+        "{MAIN}JwtGateRevocations conf/revoked.json\nJwtGateNetwork bad file=conf/denied.txt\n\
+         <Location />\nJwtGate on\nJwtGateDeny @bad\n</Location>\n{METRICS}"
+    ));
+    let reads = |server: &Server, kind, outcome| {
+        Metrics::of(server).value("jwt_gate_file_reads_total", &[("kind", kind), ("outcome", outcome)])
+    };
+    for kind in ["keys", "api-keys", "networks", "revocations"] {
+        assert_eq!((reads(&server, kind, "ok"), reads(&server, kind, "failed")), (0.0, 0.0), "{kind}");
+    }
+    server.write("conf/revoked.json", "{\"revoked\":[{}]}");
+    server.expect_log("JG4007 JwtGateRevocations");
+    await_true("a file that cannot be used", || reads(&server, "revocations", "failed") >= 1.0);
+    server.write("conf/denied.txt", "198.51.100.0/24\n");
+    await_true("a file that can", || reads(&server, "networks", "ok") >= 1.0);
+    assert_eq!(reads(&server, "networks", "failed"), 0.0);
+    server.write("conf/revoked.json", "{\"revoked\":[{\"issuer\":\"main\",\"jti\":\"one\"}]}");
+    await_true("a file that was mended", || reads(&server, "revocations", "ok") >= 1.0);
+}
+
+#[test]
 fn an_open_page_is_warned_about() {
     let open = "<Location /metrics>\nSetHandler jwt-gate-metrics\n</Location>\n";
     let check = Site::new().configtest(open);

@@ -73,6 +73,8 @@ pub struct Occupancy {
     pub used: usize,
     /// At rest, or never used.
     pub free: usize,
+    /// [`SlotTable::overflows`].
+    pub overflows: u64,
 }
 
 /// Why a segment cannot be used as it is and must be formatted.
@@ -193,7 +195,7 @@ impl<'m> SlotTable<'m> {
         let now = self.kind.clock(now);
         let is_used = |(_, tat): &(usize, u64)| is_mark(*tat) || self.kind.sane(*tat, now) > now;
         let used = (0..self.geometry.groups()).flat_map(|group| self.slots(group)).filter(is_used).count();
-        Occupancy { used, free: self.geometry.slots() - used }
+        Occupancy { used, free: self.geometry.slots() - used, overflows: self.overflows() }
     }
 
     /// The slots of a group: the word of each one's `tat`, and the `tat`.

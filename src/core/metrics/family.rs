@@ -9,6 +9,8 @@ pub enum Kind {
     Gauge,
     /// Durations, counted by how long they are.
     Histogram,
+    /// What does not change while a process lives, in labels.
+    Info,
 }
 
 impl Kind {
@@ -18,6 +20,7 @@ impl Kind {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
             Self::Histogram => "histogram",
+            Self::Info => "info",
         }
     }
 }
@@ -25,7 +28,8 @@ impl Kind {
 /// A metric: samples of one name, told apart by labels.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Family {
-    /// The name under which it is documented and asked for: that of a counter ends with `_total`.
+    /// The name under which it is documented and asked for: that of a counter ends with `_total`, that of an info with
+    /// `_info`.
     pub name: &'static str,
     /// What it is.
     pub kind: Kind,
@@ -36,9 +40,9 @@ pub struct Family {
 }
 
 impl Family {
-    /// The name under which its type is rendered: a counter's samples have more.
+    /// The name under which its type is rendered: the samples of a counter and of an info have more.
     pub fn base(&self) -> &'static str {
-        self.name.strip_suffix("_total").unwrap_or(self.name)
+        self.name.strip_suffix("_total").or_else(|| self.name.strip_suffix("_info")).unwrap_or(self.name)
     }
 
     /// Its unit, which the name ends with.
@@ -92,18 +96,36 @@ pub(super) const LIMITS: Family = row(
     "Requests that a limit let pass (allow), refused (deny) or would have refused (would-deny, a dry run)",
 );
 pub(super) const LIMIT_SLOTS: Family =
-    row("jwt_gate_limit_slots", Kind::Gauge, &["state"], "Places for keys of limits in shared memory: used or free");
+    row("jwt_gate_limit_slots", Kind::Gauge, &["state"], "Places for rates of limits in shared memory: used or free");
+pub(super) const QUOTA_SLOTS: Family =
+    row("jwt_gate_quota_slots", Kind::Gauge, &["state"], "Places for quotas of limits in shared memory: used or free");
+pub(super) const LOCKOUT_SLOTS: Family =
+    row("jwt_gate_lockout_slots", Kind::Gauge, &["state"], "Places for failed tries in shared memory: used or free");
+pub(super) const OVERFLOWS: Family = row(
+    "jwt_gate_overflows_total",
+    Kind::Counter,
+    &["table"],
+    "Requests that were counted in a place that several clients share, for want of one of their own (rates, quotas), and \
+     failed tries that were not counted (lock-outs)",
+);
 pub(super) const NETWORK_AGE: Family = row(
     "jwt_gate_network_age_seconds",
     Kind::Gauge,
     &["network"],
     "Time since the file of a network was last read and good; +Inf if it never was",
 );
+pub(super) const FILE_READS: Family = row(
+    "jwt_gate_file_reads_total",
+    Kind::Counter,
+    &["kind", "outcome"],
+    "Files read while the server runs, because they have changed: ok, or failed (again and again until they are good)",
+);
+pub(super) const BUILD: Family = row("jwt_gate_build_info", Kind::Info, &["version"], "The module that runs");
 pub(super) const LOCKOUTS: Family =
     row("jwt_gate_lockouts_total", Kind::Counter, &[], "Times that an address was locked out");
 
 /// All metrics, in the order in which they are rendered.
-pub const FAMILIES: [Family; 11] = [
+pub const FAMILIES: [Family; 16] = [
     DECISIONS,
     DECISION_SECONDS,
     REQUEST_SECONDS,
@@ -113,8 +135,13 @@ pub const FAMILIES: [Family; 11] = [
     KEY_FETCHES,
     LIMITS,
     LIMIT_SLOTS,
+    QUOTA_SLOTS,
+    LOCKOUT_SLOTS,
+    OVERFLOWS,
     NETWORK_AGE,
+    FILE_READS,
     LOCKOUTS,
+    BUILD,
 ];
 
 #[cfg(test)]
@@ -126,6 +153,7 @@ mod tests {
         for (at, family) in FAMILIES.iter().enumerate() {
             assert_eq!(FAMILIES.iter().position(|other| other.base() == family.base()), Some(at), "{}", family.name);
             assert_eq!(family.name.ends_with("_total"), family.kind == Kind::Counter, "{}", family.name);
+            assert_eq!(family.name.ends_with("_info"), family.kind == Kind::Info, "{}", family.name);
             assert_eq!(family.name.ends_with("_seconds"), family.unit().is_some(), "{}", family.name);
             assert!(family.name.starts_with("jwt_gate_") && !family.help.contains(['\n', '\\', '"']));
         }

@@ -15,7 +15,7 @@ mod text;
 mod totals;
 
 pub use family::{FAMILIES, Family, Kind};
-pub use numbers::{LimitSeries, Metrics};
+pub use numbers::{FileKind, LimitSeries, Metrics};
 pub use table::{Geometry, MetricTable, Mismatch, Series, SeriesId};
-pub use text::{CONTENT_TYPE, Gauges};
+pub use text::{CONTENT_TYPE, Gauges, Table};
 pub use totals::{Durations, Totals};

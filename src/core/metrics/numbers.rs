@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::family::{
-    DECISION_SECONDS, DECISIONS, Family, KEY_FETCHES, LIMITS, LOCKOUTS, REQUEST_SECONDS, RESPONSES, TOKEN_CACHE,
+    DECISION_SECONDS, DECISIONS, FILE_READS, Family, KEY_FETCHES, LIMITS, LOCKOUTS, REQUEST_SECONDS, RESPONSES,
+    TOKEN_CACHE,
 };
 use super::histogram::{self, Histogram};
 use super::table::{MetricTable, Series, SeriesId};
@@ -13,8 +14,8 @@ use super::totals::Totals;
 use crate::token::cache::Lookup;
 use crate::verdict::{Reason, Ruling};
 
-/// The label of what has no room of its own.
-const OTHER: &str = "other";
+/// The label of what has no room of its own. Nothing can be called so.
+const OTHER: &str = "(other)";
 /// The reason of a request that was let in.
 const NO_REASON: &str = "none";
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -38,6 +39,35 @@ pub struct Metrics<'m> {
     other_limits: LimitSeries,
     fetches: BTreeMap<String, FetchSeries>,
     other_fetches: FetchSeries,
+    file_reads: [FetchSeries; FileKind::ALL.len()],
+}
+
+/// What is in a file that is read again when it has changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FileKind {
+    /// Keys of issuers.
+    Keys,
+    /// API keys.
+    ApiKeys,
+    /// Networks.
+    Networks,
+    /// What is revoked.
+    Revocations,
+}
+
+impl FileKind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Keys, Self::ApiKeys, Self::Networks, Self::Revocations];
+
+    /// The label.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Keys => "keys",
+            Self::ApiKeys => "api-keys",
+            Self::Networks => "networks",
+            Self::Revocations => "revocations",
+        }
+    }
 }
 
 /// Where the outcomes of a limit are counted.
@@ -48,7 +78,7 @@ pub struct LimitSeries {
     would_deny: Series,
 }
 
-/// Where the fetches of an issuer's keys are counted.
+/// Where the attempts at getting something are counted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct FetchSeries {
     ok: Series,
@@ -57,8 +87,8 @@ struct FetchSeries {
 
 impl<'m> Metrics<'m> {
     /// Finds or makes a place for each number, by the names of all limits and of all issuers whose keys are fetched; a
-    /// name may come more than once, and is then one. Names for which there is no room are counted together as `other`:
-    /// see [`left_out`](Self::left_out).
+    /// name may come more than once, and is then one. Names for which there is no room are counted together as
+    /// `(other)`: see [`left_out`](Self::left_out). Issuers are few, and have their place first.
     ///
     /// `None` if the table has no room for what there always is. See [`MetricTable::assign`] for who may call this.
     pub fn assign<'n>(
@@ -73,7 +103,8 @@ impl<'m> Metrics<'m> {
         };
         let labelled = |family: &Family, label, value| table.assign(of(family).with(label, value));
         let limit = |name: &str| LimitSeries::assign(&table, name);
-        let issuer = |name: &str| FetchSeries::assign(&table, name);
+        let issuer = |name: &str| FetchSeries::assign(&table, &KEY_FETCHES, "issuer", name);
+        let file = |kind: FileKind| FetchSeries::assign(&table, &FILE_READS, "kind", kind.word());
         let mut metrics = Self {
             allowed: decision(Ruling::Allow)?,
             denied: all(Reason::ALL.map(|reason| decision(Ruling::Deny(reason))))?,
@@ -86,22 +117,23 @@ impl<'m> Metrics<'m> {
             lockouts: table.assign(of(&LOCKOUTS))?,
             other_limits: limit(OTHER)?,
             other_fetches: issuer(OTHER)?,
+            file_reads: all(FileKind::ALL.map(file))?,
             limits: BTreeMap::new(),
             fetches: BTreeMap::new(),
             table,
         };
-        for name in limits {
-            let series = limit(name).unwrap_or(metrics.other_limits);
-            metrics.limits.insert(name.to_owned(), series);
-        }
         for name in issuers {
             let series = issuer(name).unwrap_or(metrics.other_fetches);
             metrics.fetches.insert(name.to_owned(), series);
         }
+        for name in limits {
+            let series = limit(name).unwrap_or(metrics.other_limits);
+            metrics.limits.insert(name.to_owned(), series);
+        }
         Some(metrics)
     }
 
-    /// How many limits and issuers are counted as `other`, for want of room: for the log.
+    /// How many limits and issuers are counted as `(other)`, for want of room: for the log.
     pub fn left_out(&self) -> usize {
         let limits = self.limits.iter().filter(|(name, series)| is_left_out(name, *series, &self.other_limits));
         let fetches = self.fetches.iter().filter(|(name, series)| is_left_out(name, *series, &self.other_fetches));
@@ -163,6 +195,12 @@ impl<'m> Metrics<'m> {
         self.table.add(if succeeded { ok } else { failed }, shard, 1);
     }
 
+    /// Counts a file that was read because it had changed, or had been bad.
+    pub fn file_read(&self, shard: usize, kind: FileKind, succeeded: bool) {
+        let FetchSeries { ok, failed } = self.file_reads[kind as usize];
+        self.table.add(if succeeded { ok } else { failed }, shard, 1);
+    }
+
     /// All metrics as OpenMetrics text, [`CONTENT_TYPE`](super::CONTENT_TYPE). What is counted meanwhile may be in it
     /// or not; no number is ever less than it was before.
     pub fn render(&self, gauges: &Gauges<'_>) -> String {
@@ -204,10 +242,16 @@ impl<'m> Metrics<'m> {
                 text.sample(&LIMITS, &[name, outcome], read(series));
             }
         }
-        text.limit_slots(gauges);
+        text.tables(gauges);
         text.network_age(gauges);
+        text.begin(&FILE_READS);
+        for (kind, FetchSeries { ok, failed }) in FileKind::ALL.into_iter().zip(self.file_reads) {
+            text.sample(&FILE_READS, &[kind.word(), "ok"], read(ok));
+            text.sample(&FILE_READS, &[kind.word(), "failed"], read(failed));
+        }
         text.begin(&LOCKOUTS);
         text.sample(&LOCKOUTS, &[], read(self.lockouts));
+        text.build(gauges);
         text.end()
     }
 }
@@ -247,9 +291,8 @@ impl LimitSeries {
 }
 
 impl FetchSeries {
-    fn assign(table: &MetricTable<'_>, issuer: &str) -> Option<Self> {
-        let outcome =
-            |outcome| table.assign(SeriesId::new(KEY_FETCHES.name).with("issuer", issuer).with("outcome", outcome));
+    fn assign(table: &MetricTable<'_>, family: &Family, label: &str, name: &str) -> Option<Self> {
+        let outcome = |outcome| table.assign(SeriesId::new(family.name).with(label, name).with("outcome", outcome));
         Some(Self { ok: outcome("ok")?, failed: outcome("failed")? })
     }
 }
@@ -266,8 +309,8 @@ fn is_left_out<T: PartialEq>(name: &str, series: &T, other: &T) -> bool {
     series == other && name != OTHER
 }
 
-fn all<const N: usize>(series: [Option<Series>; N]) -> Option<[Series; N]> {
-    let found: Vec<Series> = series.into_iter().flatten().collect();
+fn all<T: Copy, const N: usize>(series: [Option<T>; N]) -> Option<[T; N]> {
+    let found: Vec<T> = series.into_iter().flatten().collect();
     found.try_into().ok()
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
-use super::family::{Family, KEYS_AGE, LIMIT_SLOTS, NETWORK_AGE};
+use super::family::{BUILD, Family, KEYS_AGE, LIMIT_SLOTS, LOCKOUT_SLOTS, NETWORK_AGE, OVERFLOWS, QUOTA_SLOTS};
 use super::histogram::Histogram;
 use super::table::MetricTable;
 use crate::limit::Occupancy;
@@ -18,10 +18,45 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Gauges<'g> {
     /// Issuers whose keys are fetched, by name, and how long ago that was; `None` without keys.
     pub keys: &'g [(&'g str, Option<Duration>)],
-    /// Places for keys of limits.
-    pub slots: Occupancy,
+    /// The tables that exist.
+    pub tables: &'g [(Table, Occupancy)],
     /// Networks in files by name, and how long ago the file was last read and good, if it ever was.
     pub networks: &'g [(&'g str, Option<Duration>)],
+    /// Of the module.
+    pub version: &'g str,
+}
+
+/// A table in shared memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Table {
+    /// Of rates.
+    Rates,
+    /// Of quotas.
+    Quotas,
+    /// Of failed tries.
+    Lockouts,
+}
+
+impl Table {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Rates, Self::Quotas, Self::Lockouts];
+
+    /// What it is called in metrics and on the status page.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Rates => "rates",
+            Self::Quotas => "quotas",
+            Self::Lockouts => "lock-outs",
+        }
+    }
+
+    const fn slots(self) -> &'static Family {
+        match self {
+            Self::Rates => &LIMIT_SLOTS,
+            Self::Quotas => &QUOTA_SLOTS,
+            Self::Lockouts => &LOCKOUT_SLOTS,
+        }
+    }
 }
 
 /// A text that is being written. Writing to memory cannot fail.
@@ -62,11 +97,25 @@ impl Text {
         self.ages(&NETWORK_AGE, gauges.networks);
     }
 
-    pub(super) fn limit_slots(&mut self, gauges: &Gauges<'_>) {
-        let Occupancy { used, free } = gauges.slots;
-        self.begin(&LIMIT_SLOTS);
-        self.sample(&LIMIT_SLOTS, &["used"], used);
-        self.sample(&LIMIT_SLOTS, &["free"], free);
+    /// How full the tables are. Those that do not exist have no samples.
+    pub(super) fn tables(&mut self, gauges: &Gauges<'_>) {
+        for table in Table::ALL {
+            let family = table.slots();
+            self.begin(family);
+            for (_, Occupancy { used, free, .. }) in gauges.tables.iter().filter(|(of, _)| *of == table) {
+                self.sample(family, &["used"], used);
+                self.sample(family, &["free"], free);
+            }
+        }
+        self.begin(&OVERFLOWS);
+        for (table, occupancy) in gauges.tables {
+            self.sample(&OVERFLOWS, &[table.word()], occupancy.overflows);
+        }
+    }
+
+    pub(super) fn build(&mut self, gauges: &Gauges<'_>) {
+        self.begin(&BUILD);
+        self.sample(&BUILD, &[gauges.version], 1);
     }
 
     /// All of it.
