@@ -65,6 +65,9 @@ pub(crate) fn on_authenticate(request: Request<'_>) -> Status {
         }
         Kept::Refused(_) | Kept::Preflight | Kept::Document { .. } => return Status::DECLINED,
     };
+    if identity::leaves_user(request, policy) {
+        return Status::DECLINED;
+    }
     if is_known && request.has_user() {
         return Status::OK;
     }
@@ -419,7 +422,7 @@ fn carry_out(request: Request<'_>, policy: &Arc<Policy>, verdict: Verdict<'_>, a
         speak_of_lockout(request, policy, &rule);
     }
     if let Some(identity) = &refused {
-        identity::set_environment(request, identity);
+        identity::set_environment(request, policy, identity);
     }
     if outcome.is_ok() {
         tell_verdict(request, would_deny.as_ref(), source.as_ref());
@@ -482,7 +485,7 @@ fn allow(
     account: Arc<Account>,
 ) {
     if let Some(identity) = &identity {
-        identity::set_environment(request, identity);
+        identity::set_environment(request, policy, identity);
     }
     // What is tried out changes nothing for the application, nor for caches.
     let source = source.filter(|_| policy.mode == Mode::On);

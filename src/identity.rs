@@ -3,6 +3,7 @@
 use jwt_gate_core::config::credentials::Source;
 use jwt_gate_core::config::forward::ForwardValue;
 use jwt_gate_core::config::policy::Policy;
+use jwt_gate_core::config::section::Mode;
 use jwt_gate_core::credentials;
 use jwt_gate_core::facts::Found;
 use jwt_gate_core::forward::{self, ScrubList, clean_connection, encode_value, same_name};
@@ -51,8 +52,14 @@ fn value(request: Request<'_>, value: &ForwardValue, identity: Option<&Identity>
     forward::value(value, identity?)
 }
 
+/// Whether it is for another module to say who the user is: what is tried out beside that changes nothing of whom it
+/// lets in.
+pub(crate) fn leaves_user(request: Request<'_>, policy: &Policy) -> bool {
+    policy.mode == Mode::DryRun && request.has_auth_type()
+}
+
 /// Sets user and environment of a request whose sender is known.
-pub(crate) fn set_environment(request: Request<'_>, identity: &Identity) {
+pub(crate) fn set_environment(request: Request<'_>, policy: &Policy, identity: &Identity) {
     let environment = request.environment();
     let of = |value| forward::value(&value, identity);
     let set = |name, text: Option<String>| {
@@ -61,7 +68,9 @@ pub(crate) fn set_environment(request: Request<'_>, identity: &Identity) {
         }
     };
     let subject = of(ForwardValue::Subject);
-    if let Some(subject) = &subject {
+    if let Some(subject) = &subject
+        && !leaves_user(request, policy)
+    {
         let kind = if identity.token().is_some() { c"Bearer" } else { c"ApiKey" };
         request.set_user(subject.as_bytes(), kind);
     }
