@@ -27,6 +27,7 @@ HTTPD_TEST = JWT_GATE_MODULE="$(or $(JWT_GATE_MODULE),$(CURDIR)/$(MODULE))" \
 	JWT_GATE_IDP="$(or $(JWT_GATE_IDP),$(CURDIR)/$(IDP))"
 PY = $(HTTPD_TEST) PYTHONPATH=tests/demo PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/python
 step   = @printf '\033[1m==> %s\033[0m\n' $(1)
+comma  := ,
 ifneq ($(NO_COLOR)$(if $(MAKE_TERMOUT),,x),)
 step   = @printf '==> %s\n' $(1)
 endif
@@ -164,9 +165,13 @@ test-container: ## the httpd tests against the httpd of another Debian, in a con
 	@tests/httpd/container.sh
 
 .PHONY: test-package
-test-package: $(VENV) deb ## the package in a fresh Debian, from installation to purge (mmdebstrap, as root)
-	$(call step,"package")
+test-package: $(VENV) $(IDP)/venv deb ## the package in a fresh Debian: its life, a newcomer, a gateway (mmdebstrap, as root)
+	$(call step,"package: installed$(comma) used$(comma) removed")
 	@tests/package/installed.sh $(DEB)
+	$(call step,"package: somebody who knows nothing but the documents")
+	@tests/package/newcomer.sh $(DEB)
+	$(call step,"package: behind an API gateway$(comma) with addresses of their own")
+	@tests/package/gateway.sh $(DEB)
 
 .PHONY: test-image
 test-image: $(VENV) deb ## the container image, built on a fresh Debian and asked over TLS (podman, mmdebstrap, as root)
@@ -226,12 +231,17 @@ target/package/copyright: apache-conf/package/copyright.py Cargo.lock
 	@$(PYTHON) $< > $@.draft
 	@mv $@.draft $@
 
+# Whoever makes a package is its maintainer, and says so as to Debian's own tools. The project has no address: .invalid is
+# reserved for what nobody has (RFC 6761).
+DEB_MAINTAINER = "$${DEBFULLNAME:-mod_jwt_gate} <$${DEBEMAIL:-local-build@mod-jwt-gate.invalid}>"
+
 .PHONY: deb
 deb: packages $(MODULE) $(COMMAND) $(MANUAL) target/package/jwt_gate.load target/package/copyright ## Debian's package, for httpd as this Debian has it
 	@test -x $(CARGO_DEB) || $(MAKE) $(CARGO_DEB)
 	$(call step,"package (cargo deb)")
 	@rm -f target/debian/*deb
-	@$(CARGO_DEB) --no-build --locked --strip --output target/debian/
+	@apache-conf/package/changelog.sh $(DEB_MAINTAINER) | gzip --best --no-name > target/package/changelog.Debian.gz
+	@$(CARGO_DEB) --no-build --locked --strip --maintainer $(DEB_MAINTAINER) --output target/debian/
 
 .PHONY: image
 image: deb ## image of a container that has httpd with the module (podman)

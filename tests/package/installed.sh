@@ -4,46 +4,11 @@
 #
 #   tests/package/installed.sh PACKAGE.deb [SUITE]
 #
-# SUITE is the Debian release; without it, the one of this machine. All runs in a root and in namespaces of its own: the
-# ports are free, nothing else is reached, and nothing goes on afterwards. Needs the packages curl, iproute2, mmdebstrap,
-# openssl and util-linux, and root.
+# SUITE is the Debian release; without it, the one of this machine. debian.sh says what it needs.
 set -eu -o pipefail
 cd "$(dirname "$0")/../.."
+. tests/package/debian.sh
 
-if [[ ${1:-} != --inside ]]; then
-    for program in curl ip mmdebstrap openssl unshare; do
-        command -v $program >/dev/null ||
-            { echo "missing: apt-get install curl iproute2 mmdebstrap openssl util-linux" >&2; exit 1; }
-    done
-    (( EUID == 0 )) || { echo "please run as root: this makes a root of its own" >&2; exit 1; }
-    package=$(realpath "$1")
-    archive=$(tests/package/root.sh "${@:2}")
-    exec unshare --mount --net --pid --fork --kill-child --mount-proc "$0" --inside "$package" "$archive"
-fi
-package=$2 archive=$3
-. tests/package/check.sh
-
-ip link set lo up
-root=$(mktemp -d "$PWD/target/package/root.XXXXXX")
-application=
-end() {
-    # All of these are of this namespace: httpd, the application and the mounts.
-    kill $application $(cat "$root/run/apache2/apache2.pid" 2>/dev/null) 2>/dev/null || true
-    umount --lazy "$root"/{proc,dev,tmp}
-    rm -rf --one-file-system "$root"
-}
-trap end EXIT
-
-echo "==> a Debian in $root"
-tar --extract --file "$archive" --directory "$root" --exclude './dev/*'
-mount -t proc proc "$root/proc"
-mount --bind /dev "$root/dev"
-mount -t tmpfs tmpfs "$root/tmp"
-
-debian() {
-    env --ignore-environment PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 \
-        chroot "$root" "$@"
-}
 apt() { debian apt-get --quiet=2 --option Dpkg::Use-Pty=0 --yes "$@" </dev/null; }
 # All of them, but for what dpkg, a2enmod and the logs keep for themselves, and the administrator's secrets.
 files() {
@@ -58,9 +23,6 @@ running_with_module() {
 }
 get() { status "http://127.0.0.1:8080$1" "${@:2}"; }
 
-echo 'ServerName localhost' > "$root/etc/apache2/conf-enabled/name.conf"
-# Packages may restart services here, although there is no init.
-install -m 0755 /dev/stdin "$root/usr/sbin/policy-rc.d" <<<'#!/bin/true'
 before=$(files)
 check "there is nothing to build with" "" "$(debian sh -c 'command -v cc gcc clang rustc cargo || true')"
 debian apache2ctl start
@@ -92,7 +54,6 @@ debian a2ensite --quiet quickstart
 check "configtest" "Syntax OK" "$(debian apache2ctl configtest 2>&1)"
 debian apache2ctl restart
 target/venv/bin/uvicorn --app-dir "$root$documents/examples/quickstart" app:app --port 9000 --log-level warning &
-application=$!
 curl --silent --output /dev/null --retry 30 --retry-delay 1 --retry-connrefused http://127.0.0.1:9000/health
 
 token=$(target/venv/bin/python "$root$documents/examples/quickstart/issue_token.py" \
