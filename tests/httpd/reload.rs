@@ -64,13 +64,17 @@ fn loaded_from(site: &Site, name: &str) -> String {
 #[test]
 fn another_path_of_the_module_is_another_module() {
     let site = Site::new().without_gate();
-    let versions = ["one.so", "two.so"].map(|name| loaded_from(&site, name));
+    let few = "<Location /few>\nJwtGateLimit few key=global rate=1/d burst=3\n</Location>\n";
+    let versions = ["one.so", "two.so"].map(|name| format!("{}{few}", loaded_from(&site, name)));
     let mut server = site.start(&versions[0]);
+    assert_eq!(server.get("/few").bearer(server.token().sign()).status(), 200);
     for version in [&versions[1], &versions[0]] {
         server.graceful_with(version);
-        assert_eq!(server.get("/").bearer(server.token().sign()).status(), 200);
+        assert_eq!(server.get("/few").bearer(server.token().sign()).status(), 200);
         server.refused(&server.get("/"), 401, "token-missing");
     }
+    server.refused(&server.get("/few").bearer(server.token().sign()), 429, "rate-limited");
+    assert_eq!(server.log.count("JG2004"), 0);
 }
 
 #[test]
