@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use jwt_gate_core::apikey::ApiKeyList;
 use jwt_gate_core::keys::set;
 use jwt_gate_core::keys::stored::StoredSet;
 use jwt_gate_core::limit::{SlotTable, TableKind};
+use jwt_gate_core::net::list::NetworkList;
 use jwt_gate_core::revocation::RevocationList;
 use jwt_gate_core::sync::AtomicU64;
 use jwt_gate_core::time::{Now, UnixMicros};
@@ -42,6 +44,9 @@ pub(crate) enum Command {
 ///
 /// Changes nothing, and may be used while the server runs. A key is called usable if some algorithm can use it; the
 /// server takes it only for those of `algorithms=` of its issuer.
+///
+/// What an earlier configuration named stays in the folder, and is shown like everything else: what the present one names
+/// is not known here. A compiled list names its file by the SHA-256 of what was in it; compare that with `sha256sum`.
 #[derive(Args)]
 #[command(after_help = "\
 Ends with 0 if every file is as the server writes it, with 2 if one is not, or if the folder cannot be read.
@@ -67,7 +72,13 @@ pub(crate) fn run(command: &Command) -> Result<Answer, Failure> {
 impl Show {
     fn run(&self) -> Result<Answer, Failure> {
         let shown = visible(&self.state_dir.display().to_string());
-        let failed = |why| Failure::unusable(format!("{shown} cannot be read: {why}; run this as root"));
+        let failed = |why: io::Error| {
+            let remedy = match why.kind() {
+                ErrorKind::PermissionDenied => "run this as root",
+                _ => "name the folder of JwtGateStateDir with --state-dir",
+            };
+            Failure::unusable(format!("{shown} cannot be read: {why}; {remedy}"))
+        };
         let folder = fs::metadata(&self.state_dir).map_err(failed)?;
         let mut names = BTreeSet::new();
         for entry in fs::read_dir(&self.state_dir).map_err(failed)? {
@@ -214,26 +225,35 @@ fn bits(modulus: &str) -> Option<u64> {
 fn list(bytes: Vec<u8>) -> Result<Value, String> {
     let bytes = Arc::new(bytes);
     let digest = |digest: [u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    match (RevocationList::open(bytes.clone()), ApiKeyList::open(bytes.clone())) {
-        (Ok(list), _) => Ok(json!({
-            "kind": "revocations",
-            "entries": list.len(),
-            "issuers": list.issuers().collect::<Vec<_>>(),
-            "source_sha256": digest(list.source_digest()),
-        })),
-        (_, Ok(list)) => Ok(json!({
-            "kind": "api-keys",
-            "entries": list.len(),
-            "plans": list.plans().collect::<Vec<_>>(),
-            "networks": list.network_names().collect::<Vec<_>>(),
-            "source_sha256": digest(list.source_digest()),
-        })),
-        // Each says of the other's lists that they are none.
-        (Err(one), Err(other)) if one.starts_with("this is no") && other.starts_with("this is no") => {
-            Err("is no compiled list".to_owned())
-        }
-        (Err(one), Err(other)) => Err(if one.starts_with("this is no") { other } else { one }),
-    }
+    let opened = [
+        RevocationList::open(bytes.clone()).map(|list| {
+            json!({
+                "kind": "revocations",
+                "entries": list.len(),
+                "issuers": list.issuers().collect::<Vec<_>>(),
+                "source_sha256": digest(list.source_digest()),
+            })
+        }),
+        ApiKeyList::open(bytes.clone()).map(|list| {
+            json!({
+                "kind": "api-keys",
+                "entries": list.len(),
+                "plans": list.plans().collect::<Vec<_>>(),
+                "networks": list.network_names().collect::<Vec<_>>(),
+                "source_sha256": digest(list.source_digest()),
+            })
+        }),
+        NetworkList::open(bytes).map(|list| {
+            json!({
+                "kind": "networks",
+                "entries": list.len(),
+                "source_sha256": digest(list.source_digest()),
+            })
+        }),
+    ];
+    // Each says of the others' lists that they are none.
+    let own = |result: &Result<_, String>| !result.as_ref().is_err_and(|why| why.starts_with("this is no"));
+    opened.into_iter().find(own).unwrap_or_else(|| Err("is no compiled list".to_owned()))
 }
 
 /// The table of quotas, as it is at a glance: the server goes on writing.
@@ -274,7 +294,7 @@ fn describe(file: &Value, paint: Paint, now: UnixMicros) -> String {
             text.push_str(&format!("  {title:9} {}\n", names(member)));
         }
         text + &format!(
-            "  compiled  {}\n  of        SHA-256 {}\n",
+            "  compiled  {}\n  of        a file whose SHA-256 is {}; its path is not known here\n",
             moment_of("written"),
             text_of(&file["source_sha256"])
         )
@@ -291,6 +311,7 @@ fn describe(file: &Value, paint: Paint, now: UnixMicros) -> String {
         }
         "revocations" => list("compiled revocations", &[("issuers", "issuers")]),
         "api-keys" => list("compiled API keys", &[("plans", "plans"), ("networks", "networks")]),
+        "networks" => list("compiled networks", &[]),
         "quotas" => format!(
             "{name}: what is used of quotas\n  size      {} bytes\n  in use    {} of {} slots\n  overflows {}\n  written   {}\n",
             file["bytes"],

@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use jwt_gate_core::keys::stored::StoredSet;
 use jwt_gate_core::limit::{Geometry, SlotTable, TableKind};
+use jwt_gate_core::net::list::{self, Format};
 use jwt_gate_core::sync::{AtomicU64, Ordering};
 use jwt_gate_core::time::UnixMicros;
 use jwt_gate_core::{apikey, revocation};
@@ -59,6 +60,8 @@ fn good() -> Folder {
     write(&folder, "1b.list", revocation::compile(revoked).unwrap().bytes);
     let keys = file(&[("partner-a", r#","plan":"premium""#)]);
     write(&folder, "2c.list", apikey::compile(keys.as_bytes()).unwrap().bytes);
+    let networks = list::compile(b"192.0.2.0/24 # office\n2001:db8::/32\n192.0.2.128/25\n", &Format::Cidr);
+    write(&folder, "3d.list", networks.unwrap());
     write(&folder, "quotas.table", quotas());
     write(&folder, "quotas.table.bad", "");
     folder
@@ -79,6 +82,9 @@ fn everything_that_the_server_keeps() {
     has("  -      oct  -      -    -          private or symmetric: ");
     has("1b.list: compiled revocations\n  entries   2\n  issuers   login, other\n  compiled  2");
     has("2c.list: compiled API keys\n  entries   1\n  plans     premium\n  networks  none\n");
+    has("3d.list: compiled networks\n  entries   3\n  compiled  2");
+    assert_eq!(run.out.matches("  of        a file whose SHA-256 is ").count(), 3, "{}", run.out);
+    assert_eq!(run.out.matches("; its path is not known here\n").count(), 3, "{}", run.out);
     has("quotas.table: what is used of quotas\n  size      ");
     has("  in use    0 of ");
     has("quotas.table.bad: not looked at\n");
@@ -92,7 +98,7 @@ fn json_for_programs() {
     let shown: Value = serde_json::from_str(&run.out).unwrap();
     let files = shown["files"].as_array().unwrap();
     let kinds: Vec<_> = files.iter().map(|file| file["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["keys", "revocations", "api-keys", "quotas", "other"]);
+    assert_eq!(kinds, ["keys", "revocations", "api-keys", "networks", "quotas", "other"]);
     assert_eq!((&files[0]["from"], &files[0]["fetched"]), (&json!(FROM), &json!("2023-11-14T22:13:20Z")));
     assert_eq!(
         files[0]["keys"][0],
@@ -100,7 +106,10 @@ fn json_for_programs() {
                 "problem": null })
     );
     assert_eq!(files[1]["entries"], 2);
-    assert!(files[3]["slots"].as_u64().unwrap() > 1000 && files[3]["used"] == 0, "{shown}");
+    assert_eq!(files[3]["entries"], 3);
+    // SHA-256 of the text above, by `sha256sum`.
+    assert_eq!(files[3]["source_sha256"], "0e2c8f7b51ff46dc20be308abbb73f9217a748c263d6654eeb48c6149fd6d10b");
+    assert!(files[4]["slots"].as_u64().unwrap() > 1000 && files[4]["used"] == 0, "{shown}");
 }
 
 /// What the server passes over is said, and everything else shown all the same.
@@ -121,6 +130,7 @@ fn hostile_files_do_not_hide_the_others() {
     write(&folder, "i.list", &list);
     write(&folder, "j.list", b"JWTGKEY\0");
     write(&folder, "k.list", "[]");
+    write(&folder, "k2.list", b"JWTGNET\0");
     fs::create_dir(folder.path().join("l.list")).unwrap();
     write(&folder, "m.keys", good_keys());
     fs::set_permissions(folder.path().join("m.keys"), fs::Permissions::from_mode(0o622)).unwrap();
@@ -129,7 +139,7 @@ fn hostile_files_do_not_hide_the_others() {
 
     let run = show(&folder, &[]);
     assert_eq!(run.code, Some(2), "{run:?}");
-    assert!(run.err.ends_with(": 15 of 19 files cannot be used; the server passes over them\n"), "{run:?}");
+    assert!(run.err.ends_with(": 16 of 21 files cannot be used; the server passes over them\n"), "{run:?}");
     let has = |text: &str| assert!(run.out.contains(text), "{text:?} in {}", run.out);
     has("0a.keys: keys of an issuer\n");
     has("2c.list: compiled API keys\n");
@@ -145,6 +155,7 @@ fn hostile_files_do_not_hide_the_others() {
     has("i.list: the compiled list of revocations is damaged");
     has("j.list: the compiled list of API keys is damaged");
     has("k.list: is no compiled list\n");
+    has("k2.list: the compiled list of networks is damaged");
     has("l.list: cannot be read: it is no regular file\n");
     has("m.keys: can be written by others than the server");
     has("quotas.table: is no table of quotas: its size has changed\n");
@@ -154,7 +165,7 @@ fn hostile_files_do_not_hide_the_others() {
     assert_eq!(run.code, Some(2));
     assert!(!run.out.contains(|c: char| c.is_control() && c != '\n') && !run.out.contains('\u{202e}'), "{}", run.out);
     let shown: Value = serde_json::from_str(&run.out).unwrap();
-    assert_eq!(shown["files"].as_array().unwrap().len(), 19);
+    assert_eq!(shown["files"].as_array().unwrap().len(), 21);
 }
 
 #[test]
@@ -163,7 +174,10 @@ fn a_folder_is_needed() {
     let empty = show(&folder, &[]);
     assert!(empty.code == Some(0) && empty.out.ends_with(" is empty\n"), "{empty:?}");
     let absent = folder.path().join("absent");
-    words(&["keys", "show", "--state-dir", absent.to_str().unwrap()]).refused(2, "absent cannot be read: No such file");
+    words(&["keys", "show", "--state-dir", absent.to_str().unwrap()]).refused(
+        2,
+        "absent cannot be read: No such file or directory (os error 2); name the folder of JwtGateStateDir with --state-dir",
+    );
     write(&folder, "file", "");
     let file = folder.path().join("file");
     words(&["keys", "show", "--state-dir", file.to_str().unwrap()]).refused(2, "file cannot be read: Not a directory");
