@@ -92,10 +92,9 @@ impl New {
         let entry = self.entry(&key.sha256());
         self.check(&entry)?;
 
-        let file = LockedFile::open(&self.file)?;
-        let shown = self.file.display();
-        let (id, is_new) = (&self.id, file.content().is_none());
-        let mut entries = file.content().map_or_else(|| Ok(Vec::new()), Content::entries)?;
+        let file = LockedFile::open_or_new(&self.file)?;
+        let (id, shown) = (&self.id, self.file.display());
+        let mut entries = file.entries()?;
         if entries.iter().any(|entry| entry.is(id)) {
             return Err(Failure::no(format!(
                 "{shown} has a key `{id}` already: give the new one another id, or revoke the old one first"
@@ -111,7 +110,7 @@ impl New {
             .map_err(|why| Failure::unusable(format!("the key cannot be shown, and was not added: {why}")))?;
         draft.put_in_place()?;
         note(&format!("`{id}` was added to {shown}; its key is shown only this once"));
-        if is_new {
+        if file.is_new() {
             note(&format!(
                 "{shown} is new: let the group of the server's user have it (`chgrp www-data {shown}`), or changes are \
                  picked up at `apachectl graceful` only"
@@ -165,8 +164,7 @@ impl Revoke {
     fn run(&self) -> Result<(), Failure> {
         let file = LockedFile::open(&self.file)?;
         let (id, shown) = (&self.id, self.file.display());
-        let content = file.content().ok_or_else(|| Failure::unusable(format!("{shown} does not exist")))?;
-        let entries = content.entries()?;
+        let entries = file.entries()?;
         let before = entries.len();
         let left: Vec<_> = entries.into_iter().filter(|entry| !entry.is(id)).collect();
         if left.len() == before {

@@ -36,8 +36,13 @@ impl Content {
     /// Reads a file and sees that all of it is good.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let shown = path.display().to_string();
-        let (bytes, metadata) = read_regular(path, OFlags::empty(), MAX_FILE_BYTES as u64)
-            .map_err(|why| Failure::unusable(format!("{shown} cannot be read: {why}")))?;
+        let (bytes, metadata) = read_regular(path, OFlags::empty(), MAX_FILE_BYTES as u64).map_err(|why| {
+            let remedy = match why.kind() {
+                ErrorKind::PermissionDenied => "; run this as a user who may read it, or as root",
+                _ => "",
+            };
+            Failure::unusable(format!("{shown} cannot be read: {why}{remedy}"))
+        })?;
         compile(&bytes).map_err(|why| Failure::unusable(format!("{shown}: {why}")))?;
         Ok(Self { bytes, shown, metadata })
     }
@@ -77,25 +82,42 @@ pub(crate) struct LockedFile {
 }
 
 impl LockedFile {
-    /// Waits for its turn, then reads the file, which need not exist.
+    /// Waits for its turn, then reads the file, which has to be there.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        let absent = || Failure::unusable(format!("{} does not exist", path.display()));
+        if !is_there(path)? {
+            return Err(absent());
+        }
+        let file = Self::open_or_new(path)?;
+        // It may have gone in the meantime.
+        if file.is_new() { Err(absent()) } else { Ok(file) }
+    }
+
+    /// Waits for its turn, then reads the file, if there is one.
+    pub(crate) fn open_or_new(path: &Path) -> Result<Self, Failure> {
         let shown = path.display();
         let path = target(path).map_err(|why| Failure::unusable(format!("{shown} cannot be edited: {why}")))?;
+        // The lock stays behind, so none is made beside what cannot be edited. What is edited is read under it.
+        let read = || is_there(&path)?.then(|| Content::read(&path)).transpose();
+        read()?;
         let lock = lock(&path).map_err(|why| {
             Failure::unusable(format!(
                 "{} cannot be locked: {why}; run this as the user who owns {shown}, or as root",
                 beside(&path, ".lock").display()
             ))
         })?;
-        let is_there =
-            path.try_exists().map_err(|why| Failure::unusable(format!("{shown} cannot be edited: {why}")))?;
-        let content = is_there.then(|| Content::read(&path)).transpose()?;
+        let content = read()?;
         Ok(Self { path, content, _lock: lock })
     }
 
-    /// `None` if there is no such file yet.
-    pub(crate) fn content(&self) -> Option<&Content> {
-        self.content.as_ref()
+    /// Whether there is no such file yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.content.is_none()
+    }
+
+    /// The entries in their order; none of a file that is new.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry<'_>>, Failure> {
+        self.content.as_ref().map_or_else(|| Ok(Vec::new()), Content::entries)
     }
 
     /// Writes these entries into a draft beside the file. The file stays as it is.
@@ -153,12 +175,20 @@ impl Drop for Draft<'_> {
     }
 }
 
+fn is_there(path: &Path) -> Result<bool, Failure> {
+    path.try_exists().map_err(|why| Failure::unusable(format!("{} cannot be edited: {why}", path.display())))
+}
+
 /// The file that a path leads to, which need not exist; but a link has to lead somewhere.
 fn target(path: &Path) -> io::Result<PathBuf> {
     match fs::canonicalize(path) {
         Err(why) if why.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => {
             let name = path.file_name().ok_or(why)?;
-            Ok(fs::canonicalize(folder(path))?.join(name))
+            let folder = folder(path);
+            let real = fs::canonicalize(folder);
+            let real =
+                real.map_err(|why| io::Error::new(why.kind(), format!("its folder {}: {why}", folder.display())));
+            Ok(real?.join(name))
         }
         found => found,
     }

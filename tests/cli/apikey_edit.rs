@@ -142,8 +142,30 @@ fn what_is_no_file_is_left_alone() {
 
     let nowhere = Folder::new().path().join("keys.json");
     let new = run(Command::new(PROGRAM).args(["apikey", "new", "--id", "a", "--file"]).arg(&nowhere));
-    new.refused(2, "cannot be edited: No such file");
+    new.refused(2, &format!("cannot be edited: its folder {}: No such file", nowhere.parent().unwrap().display()));
     run(Command::new(PROGRAM).args(["apikey", "new", "--id", "a", "--file", "/"])).refused(2, "");
+}
+
+/// A lock stays behind, and would beside what a slip of the finger named.
+#[test]
+fn a_mistake_leaves_nothing_behind() {
+    let folder = Folder::new();
+    folder.run("revoke", &["--id", "a"]).refused(2, "does not exist");
+    symlink("nowhere", folder.file()).unwrap();
+    folder.run("revoke", &["--id", "a"]).refused(2, "does not exist");
+    assert_eq!(folder.names(), ["keys.json"]);
+
+    let folder = Folder::with("127.0.0.1 localhost\n");
+    fs::create_dir(folder.path().join("folder")).unwrap();
+    mknodat(CWD, folder.path().join("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let named = ["folder", "keys.json", "pipe"];
+    for command in ["new", "revoke"] {
+        for (name, why) in named.into_iter().zip(["no regular file", "line 1: ", "no regular file"]) {
+            let path = folder.path().join(name);
+            run(Command::new(PROGRAM).args(["apikey", command, "--id", "a", "--file"]).arg(path)).refused(2, why);
+        }
+    }
+    assert_eq!(folder.names(), named);
 }
 
 /// A link in the place of the lock could lead to any file of the one who runs this.
