@@ -18,6 +18,7 @@ use jwt_gate_core::limit::Geometry;
 use crate::counting::places;
 use crate::decision_log;
 use crate::httpd::{Level, Log, Server, configuration_tree, has_watchdog, is_config_test};
+use crate::loading::speak_of_writers;
 use crate::names::{warn_of_list, warn_of_written_networks};
 use crate::resources::documents;
 use crate::sources::{Plan, What};
@@ -95,7 +96,10 @@ fn check_files(main: Server<'_>, plan: &Plan, mistakes: &mut Vec<String>) {
                 read.map(|compiled| warn_of_list(main, plan, index, &compiled.list)).err()
             }
         };
-        mistakes.extend(wrong.map(|why| format!("{}: {why}", source.named_by)));
+        match wrong {
+            Some(why) => mistakes.push(format!("{}: {why}", source.named_by)),
+            None => speak_of_writers(main, source),
+        }
     }
     mistakes.extend(plan.merge_mistakes(|index| keys.get(&index)));
     mistakes.extend(decision_log::mistakes(main));

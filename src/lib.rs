@@ -12,6 +12,7 @@
 //! | [`check`] | mistakes in a configuration |
 //! | [`sources`] | identity providers, key files and lists that a configuration names |
 //! | [`files`], [`lists`], [`state_dir`] | what is read from disk, and what is kept there |
+//! | [`writers`] | who may write the files that a configuration names |
 //! | [`names`] | what is said of lists that do not go together with the configuration |
 //! | [`lifecycle`], [`loading`], [`counting`] | who creates what: runtime, shared memory; what the parent reads |
 //! | [`runtime`] | what requests use, and how it follows new keys |
@@ -60,3 +61,4 @@ mod sources;
 mod state_dir;
 mod status;
 mod tracing;
+mod writers;

@@ -42,6 +42,7 @@ pub(crate) fn load(main: Server<'_>, plan: &Plan, store: KeyStore<'_>, state_dir
                 if !loaded.fetchers.contains_key(&options.ca)
                     && let Some(fetcher) = load_authorities(main, source)
                 {
+                    speak_of_writers(main, source);
                     loaded.fetchers.insert(options.ca.clone(), Arc::new(fetcher));
                 }
                 recall(main, source, stored, state_dir, time);
@@ -115,6 +116,7 @@ fn load_keys(main: Server<'_>, source: &Source, stored: Stored<'_>, time: Now) -
     // What has been read as keys is not too long.
     let _ = stored.publish(&bytes, time.wall);
     speak_of_readers(main, source);
+    speak_of_writers(main, source);
     Ok(())
 }
 
@@ -154,6 +156,7 @@ fn load_list(
     match read {
         Ok(list) => {
             speak_of_readers(main, source);
+            speak_of_writers(main, source);
             list.announce(stored, modified, time.wall);
             (Some(list), None)
         }
@@ -188,5 +191,12 @@ fn speak_of_readers(main: Server<'_>, source: &Source) {
                 source.named_by
             )
         });
+    }
+}
+
+/// Tells which files everybody may change. Of one that is not used, something else was told.
+pub(crate) fn speak_of_writers(main: Server<'_>, source: &Source) {
+    if let Some(why) = source.open_to_everybody() {
+        main.log(Level::Warning, || format!("JG2111 {}: {why}", source.named_by));
     }
 }

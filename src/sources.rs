@@ -1,6 +1,7 @@
 //! Where keys and lists come from: one [`Source`] for each identity provider, key file and list that the
 //! configuration names, however many issuers and servers use it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use jwt_gate_core::algorithm::{Algorithm, AlgorithmSet};
@@ -19,6 +20,7 @@ use jwt_gate_core::net::network::NetworkSet;
 use crate::files::{self, MAX_KEYS};
 use crate::httpd::Server;
 use crate::lists::{ListFile, ListKind};
+use crate::writers;
 
 /// Something that is kept up to date while the server runs.
 #[derive(Debug)]
@@ -31,6 +33,15 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// A sentence for the administrator if everybody may change its file, or that with the certificates to trust.
+    pub(crate) fn open_to_everybody(&self) -> Option<String> {
+        let path = match &self.what {
+            What::Remote { options, .. } => options.ca.as_deref(),
+            what => what.path(),
+        };
+        writers::everybody(Path::new(path?))
+    }
+
     /// Name of its file in the state folder.
     pub(crate) fn state_file(&self) -> String {
         match &self.what {

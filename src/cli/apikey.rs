@@ -17,6 +17,7 @@ use crate::moment::now;
 use crate::note;
 use crate::screen::{show, show_json};
 use crate::table;
+use crate::writers;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -74,11 +75,14 @@ pub(crate) struct Revoke {
 }
 
 pub(crate) fn run(command: &Command) -> Result<Answer, Failure> {
-    match command {
-        Command::New(new) => new.run(),
-        Command::List(list) => list.run(),
-        Command::Revoke(revoke) => revoke.run(),
+    let file = match command {
+        Command::New(new) => new.run().map(|()| &new.file),
+        Command::List(list) => list.run().map(|()| &list.file),
+        Command::Revoke(revoke) => revoke.run().map(|()| &revoke.file),
     }?;
+    if let Some(why) = writers::everybody(file) {
+        note(&why);
+    }
     Ok(Answer::Yes)
 }
 

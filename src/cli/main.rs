@@ -21,6 +21,8 @@ mod moment;
 mod screen;
 mod table;
 mod token;
+#[path = "../writers.rs"]
+mod writers;
 
 use std::io::{Write, stderr};
 use std::process::ExitCode;

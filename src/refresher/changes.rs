@@ -7,6 +7,7 @@ use super::{Outcome, Refresher, caught, keys};
 use crate::files::Stamp;
 use crate::httpd::{Level, Log, Server, now};
 use crate::lists::{Compiled, List};
+use crate::loading::speak_of_writers;
 use crate::names::warn_of_list;
 use crate::runtime::Runtime;
 use crate::sources::What;
@@ -77,6 +78,9 @@ impl Refresher {
         };
         runtime.metering.file_read(&source.what, is_new.is_ok());
         let Some(file) = self.files.get_mut(&index) else { return };
+        if is_new.is_ok() && file.has_changed() {
+            speak_of_writers(main, source);
+        }
         match is_new {
             Ok(what) => {
                 let was_wrong = file.is_good();

@@ -83,6 +83,11 @@ impl Watched {
         self.read
     }
 
+    /// Whether what is being read is another version than the one before, and not the same once more.
+    pub(super) fn has_changed(&self) -> bool {
+        self.reading.is_some_and(|reading| reading.before != self.read)
+    }
+
     /// It was read well. Tells whether something was wrong with it before.
     pub(super) fn is_good(&mut self) -> bool {
         self.reading = None;
@@ -96,7 +101,8 @@ impl Watched {
             self.has_moved();
             return false;
         }
-        let is_same = self.reading.take().is_none_or(|reading| reading.before == self.read);
+        let is_same = !self.has_changed();
+        self.reading = None;
         self.again = now.saturating_add(READ_AGAIN);
         let is_known = is_same && self.wrong.as_deref() == Some(why);
         self.wrong = Some(why.to_owned());

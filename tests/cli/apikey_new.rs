@@ -3,13 +3,15 @@
 use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
 
 use jwt_gate_core::apikey::Refusal;
 use jwt_gate_core::apikey::format::is_whole;
 use jwt_gate_core::time::UnixMicros;
 
-use crate::folder::{Folder, HASH, file, run};
+use crate::folder::{Folder, HASH, PROGRAM, file, run};
 
 #[test]
 fn the_key_that_is_printed_is_the_one_that_is_found() {
@@ -105,6 +107,43 @@ fn a_new_file_is_not_for_everybody() {
         folder.make(&format!("mode-{kept:o}"), &[]);
         assert_eq!(mode("keys.json"), kept);
     }
+}
+
+/// Whoever can write the file, or put another in its place, can make keys.
+#[test]
+fn a_file_of_everybody_is_warned_about() {
+    let folder = Folder::with(file(&[("a", "")]));
+    let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let shown = folder.file().display().to_string();
+    let said = |command: &str, id: &str| {
+        let words: &[&str] = if command == "list" { &[] } else { &["--id", id] };
+        let run = folder.run(command, words);
+        assert_eq!(run.code, Some(0), "{run:?}");
+        run.err
+    };
+    mode(&folder.file(), 0o666);
+    let by_file = format!("jwt-gate: {shown} can be written by everybody (mode 666): run `chmod o-w {shown}`\n");
+    for (command, id) in [("new", "b"), ("list", ""), ("revoke", "b")] {
+        assert!(said(command, id).ends_with(&by_file), "{command}");
+    }
+    mode(&folder.file(), 0o660);
+    mode(folder.path(), 0o777);
+    let above = folder.path().display();
+    let by_folder = format!(
+        "jwt-gate: {shown} can be replaced by everybody, because of the folder {above} (mode 777): run `chmod o-w {above}`\n"
+    );
+    assert!(said("new", "c").ends_with(&by_folder));
+    assert_eq!(said("list", ""), by_folder);
+    // There, each may replace what is their own.
+    mode(folder.path(), 0o1777);
+    assert_eq!(said("list", ""), "");
+    // A link can be replaced, wherever it leads.
+    let open = folder.path().join("open");
+    fs::create_dir(&open).unwrap();
+    mode(&open, 0o777);
+    symlink(folder.file(), open.join("link.json")).unwrap();
+    let run = run(Command::new(PROGRAM).args(["apikey", "list", "--file"]).arg(open.join("link.json")));
+    assert!(run.code == Some(0) && run.err.contains("link.json can be replaced by everybody"), "{run:?}");
 }
 
 /// Otherwise there would be a key that nobody knows.

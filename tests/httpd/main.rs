@@ -30,6 +30,7 @@ mod explain;
 mod expressions;
 mod fastapi;
 mod file_changes;
+mod file_modes;
 mod first_keys;
 mod guard;
 mod harness;
