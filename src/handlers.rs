@@ -7,7 +7,7 @@ use jwt_gate_core::usage::{self, Used};
 
 use crate::answers::has_large_body;
 use crate::decision::{Caller, Decision, Kept, LimitStanding, caller, decision, is_inner, root};
-use crate::httpd::{Request, Status, now};
+use crate::httpd::{Level, Log, Request, Status, now};
 use crate::{explaining, metrics, status};
 
 /// The handler that tells callers of their plan and limits.
@@ -49,7 +49,14 @@ fn send_document(request: Request<'_>, path: &[u8]) -> Status {
 fn send_usage(request: Request<'_>) -> Status {
     let identity = match caller(request) {
         Caller::Known(identity) => Some(identity),
-        Caller::Anonymous | Caller::ShownErrorPage | Caller::NotDecided => None,
+        Caller::Anonymous | Caller::ShownErrorPage => None,
+        // Nobody is known here and nothing is counted: that this caller has no limits would not be true.
+        Caller::NotDecided => {
+            request.log(Level::Info, || {
+                "JG1030 jwt-gate-usage has nothing to tell where the gate is off: answered with 404".to_owned()
+            });
+            return Status::http(404);
+        }
     };
     let document = match root(request).state() {
         Some(state) => {

@@ -925,5 +925,26 @@ fn what_only_administrators_should_see_is_not_for_everybody() {
     check(&format!("Require local\n<VirtualHost *:80>\n{}\n</VirtualHost>", page("")), &[]);
     check(&format!("<VirtualHost *:80>\n{}\n</VirtualHost>\nRequire local", page("")), &[]);
     check("<Location /m>\nSetHandler server-status\n</Location>", &[]);
-    check("<Location /m>\nSetHandler jwt-gate-usage\n</Location>", &[]);
+    check("<Location /m>\nSetHandler jwt-gate-usage\nJwtGate on\n</Location>", &[]);
+}
+
+#[test]
+fn usage_is_told_where_the_gate_is_on() {
+    const USAGE: &str = "JG2112";
+    let check = |text: &str, expected: &[(&str, u32)]| expect(&format!("\n{text}"), expected);
+    let usage = |inside: &str| format!("<Location /usage>\nSetHandler jwt-gate-usage\n{inside}\n</Location>");
+    let gate = |path: &str, mode: &str| format!("<{path}>\nJwtGate {mode}\n</Location>\n");
+    check(&usage(""), &[(USAGE, 2)]);
+    check(&usage("JwtGate off"), &[(USAGE, 2)]);
+    check(&format!("{}{}", gate("Location /", "on"), usage("JwtGate off")), &[(USAGE, 5)]);
+    check(&format!("{}{}", gate("Location /api", "on"), usage("")), &[(USAGE, 5)]);
+    for on in ["JwtGate on", "JwtGate dry-run", "JwtGate on\nJwtGateToken optional"] {
+        check(&usage(on), &[]);
+    }
+    check(&format!("{}{}", gate("Location /", "on"), usage("")), &[]);
+    check(&format!("<VirtualHost *:80>\nJwtGate on\n{}\n</VirtualHost>", usage("")), &[]);
+    // What a pattern selects is not seen.
+    check(&format!("<LocationMatch ^/(api|usage)>\nJwtGate on\n</LocationMatch>\n{}", usage("")), &[]);
+    check(&format!("<If \"true\">\nJwtGate on\n</If>\n{}", usage("")), &[]);
+    check("<LocationMatch ^/u>\nSetHandler jwt-gate-usage\n</LocationMatch>", &[]);
 }

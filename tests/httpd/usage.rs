@@ -128,12 +128,16 @@ fn the_anonymous_are_told_the_limits_of_everybody() {
 
 #[test]
 fn outside_of_the_gate_there_is_nothing_to_tell() {
-    let server = Site::new().start(&format!("{MAIN}{GATED}<Location \"/usage/open\">\nJwtGate off\n</Location>\n"));
-    let request = server.get("/usage/open").bearer(server.token().claim("tier", "gold").sign());
-    for _ in 0..5 {
-        let said = usage(&request);
-        assert_eq!(said, json!({"subject": null, "api_key": null, "plan": null, "limits": []}));
-    }
+    let open = "<Location \"/open\">\nJwtGate off\nSetHandler jwt-gate-usage\n</Location>\n";
+    let site = Site::new();
+    let check = site.configtest(&format!("{MAIN}{GATED}{open}"));
+    assert!(check.passed && check.output.contains("JG2112 SetHandler jwt-gate-usage answers with 404"), "{check:?}");
+    let mut server = site.start(&format!("{MAIN}{GATED}{open}"));
+    server.expect_log("JG2112");
+    let answer = server.get("/open").bearer(server.token().claim("tier", "gold").sign()).send();
+    assert_eq!(answer.status, 404);
+    assert!(!answer.text().contains("limits"), "{}", answer.text());
+    assert_eq!(server.log.count("JG1030 jwt-gate-usage has nothing to tell"), 1);
 }
 
 #[test]

@@ -14,6 +14,7 @@ impl<'a> Server<'a> {
     /// All findings of this server.
     pub(super) fn findings(self) -> Vec<Finding> {
         let mut findings = self.open_insights();
+        findings.extend(self.usage_of_nobody());
         if self.gates().next().is_none() {
             return findings;
         }
@@ -241,6 +242,22 @@ impl<'a> Server<'a> {
                      beside it, or `Require ip` with the address of your monitoring"
                 );
                 statement.finding(Severity::Warning, "JG2110", text)
+            })
+            .collect()
+    }
+
+    /// Who calls is known where the gate is on, and nowhere else. What patterns and expressions select cannot be seen
+    /// here.
+    fn usage_of_nobody(self) -> Vec<Finding> {
+        let is_plain = |s: &Statement<'_>| !s.is_in(|region| !matches!(region, Region::Location(_)));
+        let told = self.statements().filter(|s| matches!(s.fact, Fact::Usage) && s.path().is_some() && is_plain(s));
+        told.filter(|s| self.turned_on(&s.place, Switch::Gate).is_none() && self.gates().all(is_plain))
+            .map(|statement| {
+                let text =
+                    "SetHandler jwt-gate-usage answers with 404 here, because the gate is off: write `JwtGate on` \
+                            beside it"
+                        .to_owned();
+                statement.finding(Severity::Warning, "JG2112", text)
             })
             .collect()
     }

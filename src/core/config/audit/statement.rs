@@ -70,6 +70,8 @@ pub(super) enum Fact {
     RewriteInherited,
     Switch(Switch, bool),
     TrustedProxy,
+    /// Callers are told their plan and limits.
+    Usage,
 }
 
 /// What forwards.
@@ -346,6 +348,7 @@ fn fact(name: &str, args: &str, server_wide: bool) -> Option<Fact> {
             Fact::RewriteInherited
         }
         "rewriterule" => return rewrite(word(0), word(1), word(2), server_wide),
+        "sethandler" if first_is("jwt-gate-usage") => Fact::Usage,
         "sethandler" if word(0).starts_with("proxy:") => {
             let to = origin(&word(0)["proxy:".len()..]);
             Fact::Forward { by: Forwarder::Section, path: None, to, as_written: false }
