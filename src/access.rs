@@ -277,6 +277,7 @@ fn judge(request: Request<'_>) -> Status {
         return status;
     }
     if policy.mode == Mode::Off {
+        explaining::note_off(request);
         return Status::DECLINED;
     }
     let started = now();

@@ -16,7 +16,7 @@ use jwt_gate_core::facts::Found;
 use jwt_gate_core::verdict::Reason;
 
 use crate::access::{before_forwarding, take_denial};
-use crate::decision::{Decision, Kept, RequestState, decision, ledger, refusal};
+use crate::decision::{Decision, Kept, RequestState, decision, is_imagined, ledger, refusal};
 use crate::facts::RequestFacts;
 use crate::httpd::{Level, Log, Request, Status};
 
@@ -99,6 +99,18 @@ pub(crate) fn note(request: Request<'_>, explanation: Explanation) {
     }
 }
 
+/// Keeps that the gate was asked and is off, if anybody asks how that came about.
+pub(crate) fn note_off(request: Request<'_>) {
+    if is_imagined(request)
+        && let Some(ledger) = ledger(request)
+    {
+        let steps = &mut ledger.borrow_mut().explanation.steps;
+        if steps.is_empty() {
+            steps.push(Step::new("gate", StepResult::Skipped, "JwtGate is off here"));
+        }
+    }
+}
+
 /// What httpd, and the gate in it, make of a request.
 fn tell(imagined: Request<'_>) -> String {
     let mut status = imagined.status();
@@ -121,9 +133,18 @@ fn tell(imagined: Request<'_>) -> String {
     };
     let reason = refused.as_ref().map(|(_, refused)| refused.reason);
     let would_be = if status >= 400 { None } else { would_be() };
-    add_httpd(imagined, status, reason, &mut explanation.steps);
     let decided = decision(imagined);
-    let policy = decided.map_or_else(|| policy(imagined), |decision| Some(decision.policy.clone()));
+    let has_fault = ledger(imagined).is_some_and(|ledger| ledger.borrow().fault.is_some());
+    // httpd finds out which sections apply before it asks.
+    let why = reason.or(has_fault.then_some(Reason::Internal));
+    let is_asked = decided.is_some() || why.is_some() || !explanation.steps.is_empty();
+    add_httpd(imagined, is_asked, status, why, &mut explanation.steps);
+    let policy = match decided {
+        Some(decision) => Some(decision.policy.clone()),
+        None if is_asked => policy(imagined),
+        None => None,
+    };
+    let sections = if is_asked { imagined.sections() } else { &[] };
     let answered = match (reason.or(would_be), status, decided) {
         (Some(reason), ..) => Some(reason.consequence().status),
         (None, 0, _) => None,
@@ -159,7 +180,7 @@ fn tell(imagined: Request<'_>) -> String {
         status: answered,
         reason: reason.or(would_be).map(Reason::word),
         explanation,
-        sections: imagined.sections().iter().map(|section| place(section)).collect(),
+        sections: sections.iter().map(|section| place(section)).collect(),
         policy: policy.as_deref(),
         identity: identity.into_iter().filter_map(|(name, variable)| Some((name, told(variable)?))).collect(),
         headers: headers.collect(),
@@ -183,7 +204,7 @@ fn place(section: &Section) -> String {
 }
 
 /// What stands before and behind the steps of the decision: the path, and `Require` and whatever else httpd asks.
-fn add_httpd(request: Request<'_>, status: u16, reason: Option<Reason>, steps: &mut Vec<Step>) {
+fn add_httpd(request: Request<'_>, is_asked: bool, status: u16, reason: Option<Reason>, steps: &mut Vec<Step>) {
     let is_open = steps.iter().all(|step| step.result != StepResult::Refused);
     match reason {
         Some(Reason::PathAmbiguous) => {
@@ -198,19 +219,20 @@ fn add_httpd(request: Request<'_>, status: u16, reason: Option<Reason>, steps: &
         }
         _ => {}
     }
-    let is_decided = !steps.is_empty();
-    if !is_decided && status < 400 {
-        steps.push(Step::new("gate", StepResult::Skipped, "JwtGate is off here"));
+    if !is_asked {
+        let (result, what) = match status {
+            0 => (StepResult::Passed, "answered by httpd itself".to_owned()),
+            400.. => (StepResult::Refused, format!("{status} from httpd")),
+            status => (StepResult::Passed, format!("{status} from httpd")),
+        };
+        steps.push(Step::new("httpd", result, format!("{what}, before the gate was asked")));
+        return;
     }
     let (result, detail) = match (reason, status) {
         _ if !is_open => (StepResult::Skipped, String::new()),
         (Some(reason), _) => (StepResult::Refused, format!("{} by a `Require` line", reason.word())),
         (None, 0) => (StepResult::Passed, "httpd answers this itself".to_owned()),
-        (None, 400..) if is_decided => {
-            let detail = format!("{status} from httpd: a `Require` line, or another module");
-            (StepResult::Refused, detail)
-        }
-        (None, 400..) => (StepResult::Refused, format!("{status} from httpd, before the gate was asked")),
+        (None, 400..) => (StepResult::Refused, format!("{status} from httpd: a `Require` line, or another module")),
         (None, 200 | 204) => (StepResult::Passed, String::new()),
         (None, status) => (StepResult::Passed, format!("{status} from httpd")),
     };

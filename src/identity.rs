@@ -43,8 +43,8 @@ pub(crate) fn set_headers(request: Request<'_>, policy: &Policy, scrub: &ScrubLi
 
 /// The value of a header; `None` if the identity lacks it.
 fn value(request: Request<'_>, value: &ForwardValue, identity: Option<&Identity>) -> Option<String> {
-    if let ForwardValue::Expression(expression) = value {
-        let text = expression.downcast_ref::<Expression>()?.evaluate(request)?;
+    if let ForwardValue::Expression { compiled, .. } = value {
+        let text = compiled.downcast_ref::<Expression>()?.evaluate(request)?;
         let mut out = String::new();
         encode_value(&String::from_utf8_lossy(text), &mut out);
         return Some(out).filter(|text| !text.is_empty());

@@ -140,7 +140,7 @@ pub fn value(wanted: &ForwardValue, identity: &Identity) -> Option<String> {
         ForwardValue::Claims => out.push_str(identity.token()?.payload_base64url()),
         ForwardValue::Plan => encode_value(identity.plan()?, &mut out),
         ForwardValue::ApiKey => encode_value(identity.key()?.id(), &mut out),
-        ForwardValue::Expression(_) => return None,
+        ForwardValue::Expression { .. } => return None,
     }
     Some(out)
 }

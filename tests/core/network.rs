@@ -175,6 +175,7 @@ proptest! {
             let item = |(peer, block): &(bool, Block)| AddressRule {
                 peer: *peer,
                 set: Arc::new(parsed(&[*block]).into_iter().collect()),
+                items: Vec::new(),
             };
             items.iter().map(item).collect()
         };

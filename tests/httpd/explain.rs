@@ -228,6 +228,7 @@ const PLACES: &str = r#"
     <Location "/many">
         JwtGate on
         JwtGateCredentials bearer header:X-Token query:token
+        JwtGateForward X-Path "expr=%{REQUEST_URI} of %{HTTP_HOST}"
     </Location>
     <Location "/early">
         JwtGate on
@@ -482,7 +483,9 @@ fn asking_counts_nothing_and_is_no_refusal_to_those_who_watch_the_log() {
 #[test]
 fn the_answer_tells_how_it_came_about_and_not_the_credential() {
     let mut server = start();
-    server.expect_log("AH01630");
+    for line in ["AH01630", "AH10244"] {
+        server.expect_log(line);
+    }
     let token = server.token().claim("scope", "read write").claim("tier", "gold").sign();
     let case = Case { client: Some("198.51.100.7"), ..Case::get("/late?x=1") }.from("127.0.0.9").bearer(&token);
     let said = agrees(&server, &case);
@@ -513,6 +516,31 @@ fn the_answer_tells_how_it_came_about_and_not_the_credential() {
     assert_eq!(step(&said, "require")["detail"], "scope-insufficient by a `Require` line");
     let said = agrees(&server, &Case::get("/off/..;/on"));
     assert_eq!(step(&said, "path")["result"], "refused");
+    let said = agrees(&server, &Case::get("/none").from("127.0.0.9"));
+    assert_eq!(
+        (&said["policy"]["allow"], &said["policy"]["deny"]),
+        (&json!(["@office", "peer:127.0.0.9/32"]), &json!([]))
+    );
+    let said = agrees(&server, &Case::get("/denied"));
+    assert_eq!(said["policy"]["deny"], json!(["127.0.0.2/32", "192.0.2.0/24"]));
+    let said = agrees(&server, &Case::get("/trial").bearer(&token));
+    assert_eq!((&said["policy"]["allow"], &said["policy"]["deny"]), (&json!([]), &json!(["dry-run 127.0.0.2/32"])));
+    let said = agrees(&server, &Case::get("/many").bearer(&token));
+    assert_eq!(said["policy"]["forward"], json!(["X-Path expr=%{REQUEST_URI} of %{HTTP_HOST}"]));
+    let session = Case { method: "POST", ..Case::get("/session") }.header("Cookie", format!("session={token}"));
+    assert_eq!(step(&agrees(&server, &session), "csrf")["result"], "refused");
+
+    // Before httpd knows which sections apply, nothing can be said of them.
+    let said = agrees(&server, &Case::get("/on/%"));
+    assert_eq!(
+        said["steps"],
+        json!([{"step": "httpd", "result": "refused", "detail": "400 from httpd, before the gate was asked"}])
+    );
+    assert_eq!((&said["policy"], &said["sections"]), (&Value::Null, &json!([])));
+    let said = agrees(&server, &Case::get("/off").from("127.0.0.3"));
+    assert_eq!(step(&said, "gate")["detail"], "JwtGate is off here");
+    assert_eq!(step(&said, "require")["detail"], "403 from httpd: a `Require` line, or another module");
+    assert_eq!(said["policy"], json!({"gate": "off"}));
 
     let preflight = Case { method: "OPTIONS", ..Case::get("/session") }
         .header("Origin", "https://app.test")

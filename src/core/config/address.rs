@@ -1,5 +1,7 @@
 //! `JwtGateAllow` and `JwtGateDeny`: which addresses may connect.
 
+use std::fmt;
+
 use super::parse::DRY_RUN;
 use crate::net::address::Cidr;
 
@@ -19,6 +21,17 @@ pub enum Addresses {
     Cidr(Cidr),
     /// A `JwtGateNetwork` by name.
     Named(String),
+}
+
+/// As an argument.
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.peer { "peer:" } else { "" })?;
+        match &self.addresses {
+            Addresses::Cidr(cidr) => write!(f, "{cidr}"),
+            Addresses::Named(name) => write!(f, "@{name}"),
+        }
+    }
 }
 
 /// What one directive says.
@@ -81,6 +94,7 @@ mod tests {
         let items = parse(&["10.0.0.0/8", "peer:@office", "::1"]).unwrap().items.unwrap();
         assert!(items[1].peer && matches!(&items[1].addresses, Addresses::Named(n) if n == "office"));
         assert!(!items[2].peer);
+        assert_eq!(items.iter().map(Item::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "peer:@office", "::1/128"]);
         assert!(parse(&["none"]).unwrap().items.is_none());
         let trial = parse(&["Dry-Run", "10.0.0.0/8"]).unwrap();
         assert!(trial.dry_run && trial.items.unwrap().len() == 1);

@@ -33,8 +33,13 @@ pub enum ForwardValue {
     Claim(String),
     /// The whole payload as it stands in the token (base64url).
     Claims,
-    /// A string expression of httpd, compiled and evaluated by the host.
-    Expression(Arc<dyn Any + Send + Sync>),
+    /// A string expression of httpd.
+    Expression {
+        /// As written behind `expr=`.
+        text: String,
+        /// Compiled and evaluated by the host.
+        compiled: Arc<dyn Any + Send + Sync>,
+    },
 }
 
 /// Parses the arguments; `None` for the single word `none`. `compile` turns the text behind `expr=` into
@@ -64,7 +69,8 @@ pub fn parse(
                 ForwardValue::Claim(name.to_owned())
             }
             Some(("expr", text)) if value.starts_with("expr=") && !text.is_empty() => {
-                ForwardValue::Expression(compile(text).map_err(|why| format!("`{value}`: {why}"))?)
+                let compiled = compile(text).map_err(|why| format!("`{value}`: {why}"))?;
+                ForwardValue::Expression { text: text.to_owned(), compiled }
             }
             _ => {
                 return Err(format!(
@@ -90,8 +96,11 @@ mod tests {
         let value = |text| parse(&["X-User", text], compile).unwrap().unwrap().value;
         assert!(matches!(value("subject"), ForwardValue::Subject));
         assert!(matches!(value("claim:a=b:c"), ForwardValue::Claim(name) if name == "a=b:c"));
-        let ForwardValue::Expression(compiled) = value("expr=%{REQUEST_URI}") else { panic!("not an expression") };
-        assert_eq!(compiled.downcast_ref::<String>().unwrap(), "%{REQUEST_URI}");
+        let ForwardValue::Expression { text, compiled } = value("expr=%{REQUEST_URI}") else {
+            panic!("not an expression")
+        };
+        assert_eq!(text, "%{REQUEST_URI}");
+        assert_eq!(compiled.downcast_ref::<String>(), Some(&text));
         assert!(parse(&["none"], compile).unwrap().is_none());
     }
 

@@ -261,16 +261,24 @@ fn rules<'i>(
     items: impl IntoIterator<Item = &'i Item>,
     unread: &[&str],
 ) -> Result<Vec<AddressRule>, String> {
-    let (mut rules, mut written): (Vec<AddressRule>, [Vec<Cidr>; 2]) = (Vec::new(), Default::default());
+    let mut rules = Vec::new();
+    // Of clients, and of peers.
+    let (mut cidrs, mut written): ([Vec<Cidr>; 2], [Vec<String>; 2]) = Default::default();
     for item in items {
         match &item.addresses {
-            Addresses::Cidr(cidr) => written[usize::from(item.peer)].push(*cidr),
-            Addresses::Named(name) => rules.push(AddressRule { peer: item.peer, set: network(tables, name, unread)? }),
+            Addresses::Cidr(cidr) => {
+                cidrs[usize::from(item.peer)].push(*cidr);
+                written[usize::from(item.peer)].push(item.to_string());
+            }
+            Addresses::Named(name) => {
+                let set = network(tables, name, unread)?;
+                rules.push(AddressRule { peer: item.peer, set, items: vec![item.to_string()] });
+            }
         }
     }
-    for (peer, cidrs) in [false, true].into_iter().zip(written) {
+    for (peer, (cidrs, items)) in [false, true].into_iter().zip(cidrs.into_iter().zip(written)) {
         if !cidrs.is_empty() {
-            rules.push(AddressRule { peer, set: Arc::new(cidrs.into_iter().collect()) });
+            rules.push(AddressRule { peer, set: Arc::new(cidrs.into_iter().collect()), items });
         }
     }
     Ok(rules)

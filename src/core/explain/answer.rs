@@ -11,6 +11,7 @@ use crate::config::policy::{Limit, Policy};
 use crate::config::section::{ErrorBody, Mode};
 use crate::cors::Permission;
 use crate::limit::Measure;
+use crate::net::rules::{AddressRule, AddressRules};
 
 /// The document of `SetHandler jwt-gate-explain`.
 #[derive(Debug, Default)]
@@ -110,9 +111,17 @@ fn summary(policy: &Policy) -> Value {
     let issuers: Vec<&str> =
         issuers.filter_map(|iss| policy.issuers.by_iss(iss)).map(|issuer| issuer.name.as_str()).collect();
     let limits: Vec<String> = policy.early_limits.iter().chain(&policy.late_limits).map(limit_line).collect();
+    let addresses = |of: fn(&AddressRules) -> &Vec<AddressRule>| -> Vec<String> {
+        let items = |rules, dry_run: &str| -> Vec<String> {
+            of(rules).iter().flat_map(|rule| &rule.items).map(|item| format!("{dry_run}{item}")).collect()
+        };
+        [items(&policy.addresses, ""), items(&policy.address_trial, "dry-run ")].concat()
+    };
     let forward: Vec<String> = policy.forward.iter().map(|def| forward_line(def)).collect();
     let mut summary = json!({
         "gate": gate,
+        "allow": addresses(|rules| &rules.allow),
+        "deny": addresses(|rules| &rules.deny),
         "token": token,
         "credentials": credentials(&policy.credentials),
         "issuers": issuers,
@@ -186,7 +195,7 @@ fn forward_line(def: &ForwardDef) -> String {
         ForwardValue::ApiKey => "api-key",
         ForwardValue::Claim(name) => return format!("{} claim:{name}", def.header.as_str()),
         ForwardValue::Claims => "claims",
-        ForwardValue::Expression(_) => "expr=",
+        ForwardValue::Expression { text, .. } => return format!("{} expr={text}", def.header.as_str()),
     };
     format!("{} {value}", def.header.as_str())
 }

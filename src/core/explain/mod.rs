@@ -182,7 +182,7 @@ impl<'p> Teller<'_, 'p> {
         let mut steps = vec![self.addresses(), self.lockout()];
         steps.extend(self.policy.early_limits.iter().map(|limit| self.limit(limit, Stage::EarlyLimits)));
         steps.extend(self.preflight());
-        steps.extend([self.credential(), self.identity(), self.forgery()]);
+        steps.extend([self.credential(), self.identity(), self.csrf()]);
         steps.extend(self.policy.late_limits.iter().map(|limit| self.limit(limit, Stage::LateLimits)));
         steps
     }
@@ -357,12 +357,12 @@ impl<'p> Teller<'_, 'p> {
         })
     }
 
-    fn forgery(&self) -> Step {
+    fn csrf(&self) -> Step {
         let passed = || match self.verdict.source {
             Some(Source::Cookie(_)) => (StepResult::Passed, "meant by the user".to_owned()),
             _ => (StepResult::Skipped, "the credential is not in a cookie".to_owned()),
         };
-        self.step("forgery", Stage::Forgery, passed, |_| "another site may have made the browser send it".to_owned())
+        self.step("csrf", Stage::Forgery, passed, |_| "another site may have made the browser send it".to_owned())
     }
 }
 

@@ -12,6 +12,8 @@ pub struct AddressRule {
     pub peer: bool,
     /// The networks of the item.
     pub set: Arc<NetworkSet>,
+    /// As the directives name them.
+    pub items: Vec<String>,
 }
 
 /// All that applies to the addresses of one place, inheritance done: an own Allow in place of the
@@ -44,7 +46,11 @@ mod tests {
             .iter()
             .map(|item| {
                 let (peer, network) = item.strip_prefix("peer:").map_or((false, *item), |network| (true, network));
-                AddressRule { peer, set: Arc::new([network.parse().unwrap()].into_iter().collect()) }
+                AddressRule {
+                    peer,
+                    set: Arc::new([network.parse().unwrap()].into_iter().collect()),
+                    items: vec![(*item).to_owned()],
+                }
             })
             .collect()
     }
@@ -104,7 +110,7 @@ mod tests {
     #[test]
     fn an_allow_of_nothing_allows_nobody() {
         let nobody = AddressRules {
-            allow: vec![AddressRule { peer: false, set: Arc::new(NetworkSet::default()) }],
+            allow: vec![AddressRule { peer: false, set: Arc::new(NetworkSet::default()), items: Vec::new() }],
             deny: Vec::new(),
         };
         assert!(!nobody.permits("192.0.2.1".parse().unwrap(), PROXY.parse().unwrap()));
