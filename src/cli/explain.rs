@@ -43,6 +43,8 @@ use crate::table;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A longer answer is not one of the handler.
 const MOST: u64 = 1 << 20;
+/// What the handler says of a description that it does not understand is shorter.
+const MOST_ERROR: u64 = 4 << 10;
 
 /// Ask the running server how it would decide a request, step by step
 ///
@@ -190,6 +192,9 @@ fn agent(uri: &Uri, ca: Option<&Path>) -> Result<Agent, Failure> {
         .accept("application/json")
         .accept_encoding("identity");
     if uri.scheme_str() == Some("http") {
+        if ca.is_some() {
+            return Err(Failure::unusable("--ca: there are no certificates in http: leave it out".to_owned()));
+        }
         return Ok(config.build().into());
     }
     let read = |path: &Path| {
@@ -207,6 +212,12 @@ fn ask(agent: &Agent, uri: &Uri, request: &[u8]) -> Result<Value, String> {
     let mut response = agent.post(uri).content_type("application/json").send(request).map_err(unanswered)?;
     let status = response.status().as_u16();
     if status != 200 {
+        // The handler says what is wrong with a description; others answer with pages.
+        let told = file::start(response.body_mut().as_reader(), MOST_ERROR).unwrap_or_default();
+        let told = serde_json::from_slice::<Value>(&told).unwrap_or_default();
+        if let Some(why) = told["error"].as_str() {
+            return Err(format!("answered with status {status}: {why}"));
+        }
         let hint = match status {
             401 | 403 | 429 => {
                 ": the server refused this command itself. Who may ask is said by Require and the gate there"

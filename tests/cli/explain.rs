@@ -131,6 +131,8 @@ fn what_is_no_answer_ends_with_2() {
         ("401 Unauthorized", r#"{"verdict":"allow"}"#, "status 401: the server refused this command itself"),
         ("302 Found\r\nLocation: http://192.0.2.1/", "", "status 302"),
         ("500 Oops", "", "status 500"),
+        ("400 Bad Request", r#"{"error":"address: \u001bnowhere"}"#, r"status 400: address: \u{1b}nowhere"),
+        ("400 Bad Request", r#"{"error":["a"]}"#, "status 400\n"),
     ] {
         let server = Server::answering(status, body);
         explain(&server, &[]).refused(2, why);
@@ -210,6 +212,7 @@ fn what_cannot_be_asked_is_refused() {
         (&["--url", "http://127.0.0.1/", "--path", "/", "--header", "X"], "NAME: VALUE"),
         (&["--url", "http://127.0.0.1/", "--path", "/", "--header", "X: a\r\nY: b"], "NAME: VALUE"),
         (&["--url", "http://127.0.0.1/", "--path", "/", "--token", "-"], "there is no token"),
+        (&["--url", "http://127.0.0.1/", "--path", "/", "--ca", file.to_str().unwrap()], "no certificates in http"),
         (&["--url", "https://127.0.0.1/", "--path", "/", "--ca", "/nonexistent"], "cannot be read"),
         (&["--url", "https://127.0.0.1/", "--path", "/", "--ca", file.to_str().unwrap()], "no certificate"),
     ] {

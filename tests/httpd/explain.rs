@@ -693,5 +693,7 @@ fn the_command_shows_it() {
     let run = command(&["explain", "--url", &url, "--path", "/dry", "--address", "127.0.0.2"]);
     assert!(run.status.code() == Some(0) && run.stdout.starts_with(b"would-deny: 403 address-denied\n"), "{run:?}");
     let run = command(&["explain", "--url", &url, "--path", "/on", "--header", "Host: x"]);
-    assert_eq!(run.status.code(), Some(2), "{run:?}");
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(2), "{said}");
+    assert!(said.contains("answered with status 400: ") && said.contains("the member \"host\""), "{said}");
 }
