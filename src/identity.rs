@@ -25,10 +25,17 @@ pub(crate) fn set_headers(request: Request<'_>, policy: &Policy, scrub: &ScrubLi
             headers.set(name, value.as_bytes());
         }
     }
+    protect_from_connection(request, |name| scrub.matches(name));
+}
+
+/// Takes names that are ours out of `Connection`, by which a client has headers removed on the way (RFC 9110 section
+/// 7.6.1).
+pub(crate) fn protect_from_connection(request: Request<'_>, is_ours: impl Fn(&[u8]) -> bool) {
+    let headers = request.headers_in();
     match headers.header("Connection") {
         Found::None => {}
         Found::One(connection) => {
-            if let Some(rest) = clean_connection(connection, scrub) {
+            if let Some(rest) = clean_connection(connection, is_ours) {
                 if rest.is_empty() {
                     headers.remove(|name| name.eq_ignore_ascii_case(b"connection"));
                 } else {

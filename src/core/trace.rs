@@ -22,8 +22,9 @@ const LENGTH: usize = 55;
 const SAMPLED: u8 = 1;
 
 impl Traceparent {
-    /// Reads the value of the field. Of a version that is not known yet, the part is read that begins like version 00
-    /// (section 3.2.4). `None` for whatever must be ignored: version ff, ids of zeros, upper-case digits.
+    /// Reads the value of the field. Of a version that is not known yet, the part is read that begins like version 00,
+    /// and of its flags the one that version 00 knows (section 3.2.4). `None` for whatever must be ignored: version ff,
+    /// ids of zeros, upper-case digits.
     pub fn parse(field: &[u8]) -> Option<Self> {
         let (known, rest) = field.split_first_chunk::<LENGTH>()?;
         let [version] = hex(&known[..2])?;
@@ -36,6 +37,7 @@ impl Traceparent {
             return None;
         }
         let [flags] = hex(&known[53..])?;
+        let flags = if version == 0 { flags } else { flags & SAMPLED };
         let parsed = Self { trace_id: hex(&known[3..35])?, parent_id: hex(&known[36..52])?, flags };
         (parsed.trace_id != [0; 16] && parsed.parent_id != [0; 8]).then_some(parsed)
     }
@@ -71,7 +73,8 @@ impl fmt::Display for Traceparent {
 /// What becomes of a request's trace, where `JwtGateTrace` is on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Trace {
-    /// The client's field is good: it goes on as it came, and so does `tracestate`.
+    /// The client's field is good: it goes on, and so does `tracestate`. One of a later version goes on in the form of
+    /// version 00 (section 3.2.4).
     Kept(Traceparent),
     /// The request has none, more than one, or one that must be ignored. It gets this one, and loses its `tracestate`,
     /// which says nothing of a new trace (section 4.3).
@@ -146,6 +149,9 @@ mod tests {
                 "00-12345678901234567890123456789012-1234567890123456-01".into(),
             ),
             (format!("fe-{TRACE}-{PARENT}-01-"), format!("00-{TRACE}-{PARENT}-01")),
+            // Their other flags may mean anything.
+            (format!("01-{TRACE}-{PARENT}-ff-more"), format!("00-{TRACE}-{PARENT}-01")),
+            (format!("01-{TRACE}-{PARENT}-fe"), format!("00-{TRACE}-{PARENT}-00")),
             (
                 "01-00000000000000000000000000000001-0000000000000001-00".into(),
                 "00-00000000000000000000000000000001-0000000000000001-00".into(),

@@ -203,12 +203,12 @@ proptest! {
     ) {
         let scrub = scrub_list(&names);
         let value: String = parts.into_iter().flat_map(|(part, end)| [part, end]).collect();
-        let cleaned = clean_connection(value.as_bytes(), &scrub);
+        let cleaned = clean_connection(value.as_bytes(), |name| scrub.matches(name));
         let left = cleaned.clone().unwrap_or_else(|| value.clone().into_bytes());
         for word in left.split(|b| b",; \t\"".contains(b)) {
             prop_assert!(!scrub.matches(word), "{:?} in {:?}", word, value);
         }
-        prop_assert_eq!(clean_connection(&left, &scrub), None, "cleaned once is clean");
+        prop_assert_eq!(clean_connection(&left, |name| scrub.matches(name)), None, "cleaned once is clean");
 
         let named = |element: &str| element.split([',', ';', ' ', '\t', '"']).any(|word| scrub.matches(word.as_bytes()));
         let foreign: Vec<_> = value.split(',').map(str::trim).filter(|e| !e.is_empty() && !named(e)).collect();

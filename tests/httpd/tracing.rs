@@ -36,17 +36,56 @@ fn is_good(traceparent: &str) -> bool {
 }
 
 #[test]
-fn a_good_trace_goes_on_as_it_came() {
+fn a_good_trace_goes_on_as_version_00_writes_it() {
     let server = start("");
     let token = server.token().sign();
-    for (at, field) in
-        [KEPT, "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-comes"].into_iter().enumerate()
+    for (at, (field, expected)) in [
+        (KEPT, KEPT),
+        (
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-fe",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-fe",
+        ),
+        ("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-comes", KEPT),
+        ("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff", KEPT),
+    ]
+    .into_iter()
+    .enumerate()
     {
-        let request = server.get("/").bearer(&token).header("traceparent", field).header("tracestate", "vendor=1");
+        let request = server.get("/").bearer(&token).header("TraceParent", field).header("tracestate", "vendor=1");
         let seen = request.header("TraceState", "other=2").send().seen();
-        assert_eq!((seen.header("traceparent"), seen.header("tracestate")), (Some(field), Some("vendor=1, other=2")));
-        assert_eq!(logged(&server, at + 1), [Some(KEPT.to_owned()), Some(KEPT.to_owned())]);
+        assert_eq!(
+            (seen.header("traceparent"), seen.header("tracestate")),
+            (Some(expected), Some("vendor=1, other=2"))
+        );
+        assert_eq!(logged(&server, at + 1), [Some(expected.to_owned()), Some(expected.to_owned())]);
     }
+}
+
+#[test]
+fn no_client_takes_the_trace_away() {
+    // With and without identity headers.
+    let server = start("<Location /told>\nJwtGateForward X-User subject\n</Location>\n");
+    let token = server.token().sign();
+    for (at, (target, connection)) in [
+        ("/", "traceparent, tracestate"),
+        ("/", "close, TraceParent"),
+        ("/", "keep-alive, \"TraceState\", traceparent;a"),
+        ("/told", "close, x-user, traceparent, tracestate"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let request = server.get(target).bearer(&token).header("Connection", connection);
+        let seen = request.header("traceparent", KEPT).header("tracestate", "vendor=1").send().seen();
+        let told = (seen.header("traceparent"), seen.header("tracestate"));
+        assert_eq!(told, (Some(KEPT), Some("vendor=1")), "{connection}");
+        assert_eq!(seen.header("X-User"), (target == "/told").then_some("alice"), "{connection}");
+        assert_eq!(logged(&server, at + 1)[0].as_deref(), Some(KEPT));
+    }
+    let seen = server.get("/").bearer(&token).header("Connection", "x-other, traceparent").header("X-Other", "1");
+    let seen = seen.send().seen();
+    assert_eq!(seen.header("X-Other"), None, "what is not ours goes as the client said");
+    assert_eq!(seen.header("traceparent"), logged(&server, 5)[0].as_deref(), "one that was begun here");
 }
 
 #[test]

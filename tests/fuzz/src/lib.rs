@@ -115,10 +115,10 @@ pub fn cidr_file(data: &[u8]) {
 pub fn connection_header(data: &[u8]) {
     let names = ["X-User", "X-Scope"].map(|name| HeaderName::parse(name).expect("a header name"));
     let scrub = ScrubList::new(&names);
-    let cleaned = clean_connection(data, &scrub);
+    let cleaned = clean_connection(data, |name| scrub.matches(name));
     let left = cleaned.as_deref().unwrap_or(data);
     assert!(left.split(|b| b",; \t\"".contains(b)).all(|word| !scrub.matches(word)));
-    assert_eq!(clean_connection(left, &scrub), None);
+    assert_eq!(clean_connection(left, |name| scrub.matches(name)), None);
 }
 
 /// A claim on its way into a header, alone and as a list (elements end at line breaks here).
