@@ -11,6 +11,7 @@ use std::time::Duration;
 use jwt_gate_core::config::log::LogTarget;
 use jwt_gate_core::decision_log::{DecisionLine, Subject, SubjectHash, SubjectHasher};
 use jwt_gate_core::identity::Identity;
+use jwt_gate_core::target;
 use jwt_gate_core::time::MonoNanos;
 
 use crate::account::Account;
@@ -101,8 +102,9 @@ impl DecisionLog {
             time: account.time,
             request_id: first.log_id(),
             ruling: account.ruling,
+            server: first.server().host_name(),
             method: first.method(),
-            path: first.path(),
+            path: target::path(first.method(), first.target()),
             status,
             issuer: identity.and_then(|identity| identity.issuer()),
             subject,

@@ -27,9 +27,12 @@ pub struct DecisionLine<'a> {
     pub request_id: Option<&'a [u8]>,
     /// What became of the request, and why.
     pub ruling: Ruling,
+    /// The name of the virtual host that answers.
+    pub server: Option<&'a [u8]>,
     /// The method.
     pub method: &'a [u8],
-    /// The path, without query: that may hold a credential.
+    /// The path that the client asked for, as it was sent ([`target::path`](crate::target::path)): without query, which
+    /// may hold a credential.
     pub path: &'a [u8],
     /// The status of the answer.
     pub status: u16,
@@ -113,10 +116,12 @@ impl DecisionLine<'_> {
     pub fn write_line(&self, out: &mut Vec<u8>) {
         // Writing to memory cannot fail.
         let _ = write!(out, "{{\"time\":\"{}\"", self.time.rfc3339());
-        // The longest texts that are possible, 3,400 bytes, leave enough for the rest.
+        // The longest texts that are possible, 3,650 bytes, leave enough for the rest.
         text(out, "request_id", self.request_id, 128);
         text(out, "verdict", Some(self.ruling.verdict()), 16);
         text(out, "reason", self.ruling.reason().map(Reason::word), 64);
+        // No name of the DNS is longer (RFC 1035 section 2.3.4).
+        text(out, "server", self.server, 253);
         text(out, "method", Some(self.method), 32);
         text(out, "path", Some(self.path), 2048);
         number(out, "status", Some(u64::from(self.status)));
@@ -199,6 +204,7 @@ mod tests {
         time: UnixMicros(1_700_000_000_123_456),
         request_id: None,
         ruling: Ruling::Allow,
+        server: None,
         method: b"GET",
         path: b"/",
         status: 200,
@@ -231,6 +237,7 @@ mod tests {
         let full = DecisionLine {
             request_id: Some(b"aRz7@k"),
             ruling: Ruling::WouldDeny(Reason::QuotaExceeded),
+            server: Some(b"api.example.com"),
             method: b"POST",
             path: b"/a\"b",
             issuer: Some("login"),
@@ -244,7 +251,7 @@ mod tests {
             ..SHORT
         };
         let expected = "{\"time\":\"2023-11-14T22:13:20.123456Z\",\"request_id\":\"aRz7@k\",\
-             \"verdict\":\"would-deny\",\"reason\":\"quota-exceeded\",\"method\":\"POST\",\"path\":\"/a\\\"b\",\
+             \"verdict\":\"would-deny\",\"reason\":\"quota-exceeded\",\"server\":\"api.example.com\",\"method\":\"POST\",\"path\":\"/a\\\"b\",\
              \"status\":200,\"issuer\":\"login\",\"subject\":\"alice\",\"client\":\"web\",\"plan\":\"free\",\
              \"limit\":\"per-user-quota\",\"remaining\":0,\"address\":\"2001:db8::1\",\"decision_us\":7,\
              \"traceparent\":\"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\"}\n";
@@ -324,6 +331,7 @@ mod tests {
             time: UnixMicros(u64::MAX),
             request_id: Some(&[0xff; 5000]),
             ruling: Ruling::WouldDeny(longest_reason),
+            server: Some(&[0; 5000]),
             method: &[0; 5000],
             path: long.as_bytes(),
             status: u16::MAX,
@@ -353,6 +361,7 @@ mod tests {
         #[test]
         fn every_line_is_one_line_of_json_and_short(
             id in proptest::option::of(bytes()),
+            server in proptest::option::of(bytes()),
             method in bytes(),
             path in bytes(),
             texts in proptest::array::uniform5(proptest::option::of(any::<String>())),
@@ -366,6 +375,7 @@ mod tests {
                 time: UnixMicros(time),
                 request_id: id.as_deref(),
                 ruling: Ruling::Deny(Reason::Internal),
+                server: server.as_deref(),
                 method: &method,
                 path: &path,
                 status,

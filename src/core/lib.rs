@@ -37,6 +37,7 @@ pub mod resource;
 pub mod revocation;
 pub mod status;
 pub mod sync;
+pub mod target;
 pub mod time;
 pub mod token;
 pub mod trace;

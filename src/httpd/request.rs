@@ -124,6 +124,12 @@ impl<'r> Request<'r> {
         unsafe { text::bytes(self.get(|r| r.method)) }.unwrap_or_default()
     }
 
+    /// The target, as the client sent it: nobody decodes or rewrites this copy, but for [`Self::edit_query`].
+    pub(crate) fn target(self) -> &'r [u8] {
+        // SAFETY: NUL-terminated or null, on the request's pool.
+        unsafe { text::bytes(self.get(|r| r.unparsed_uri)) }.unwrap_or_default()
+    }
+
     /// The path, decoded.
     pub(crate) fn path(self) -> &'r [u8] {
         // SAFETY: NUL-terminated or null, on the request's pool.

@@ -59,6 +59,12 @@ impl<'s> Server<'s> {
         }
     }
 
+    /// The name of `ServerName`, as `%v` of a log has it.
+    pub(crate) fn host_name(self) -> Option<&'s [u8]> {
+        // SAFETY: NUL-terminated or null, as long as the server.
+        unsafe { text::bytes(self.record().server_hostname) }
+    }
+
     /// The scheme written in `ServerName`, if any.
     pub(crate) fn scheme(self) -> Option<&'s [u8]> {
         // SAFETY: NUL-terminated or null, as long as the server.

@@ -48,7 +48,7 @@ class Observing(unittest.TestCase):
         [line] = self.sandbox.log("decisions.json", 1)
         members = list(json.loads(line))
         self.assertEqual(members, [member for member in shown if member in members])
-        self.assertIn('"reason":"token-missing","method":"GET","path":"/me","status":401', line)
+        self.assertIn('"reason":"token-missing","server":"docs.example","method":"GET","path":"/me","status":401', line)
 
     def test_the_access_log_is_written_for_what_was_decided(self):
         block = next(block for block in PAGE.blocks("apache") if "JWT_GATE_TRACEPARENT" in block)

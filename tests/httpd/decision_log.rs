@@ -76,7 +76,7 @@ fn a_line_tells_what_was_decided() {
         line.as_object_mut().unwrap().remove(varying);
     }
     let expected = json!({
-        "verdict": "allow", "method": "POST", "path": "/a/b", "status": 200, "issuer": "main", "subject": "alice",
+        "verdict": "allow", "server": "gate.test", "method": "POST", "path": "/a/b", "status": 200, "issuer": "main", "subject": "alice",
         "client": "web", "plan": "gold", "limit": "mine", "remaining": 1, "address": "127.0.0.9"
     });
     assert_eq!(line, expected);
@@ -184,7 +184,7 @@ fn subjects_are_told_by_a_name_that_stays_over_graceful_restarts() {
 fn whatever_clients_send_a_line_is_valid_and_one() {
     let server = Site::new().start(&format!("{MAIN}JwtGateLog logs/gate.json subject=plain\n{GATED}"));
     let long = "a".repeat(3000);
-    for (at, (target, path)) in [
+    for (at, (target, decoded)) in [
         ("/%0a%0d%7b%22verdict%22:%22allow%22%7d", "/\n\r{\"verdict\":\"allow\"}"),
         ("/%ff%fe%c3%28", "/\u{fffd}\u{fffd}\u{fffd}("),
         ("/%1b%5b31m%7f%e2%80%a8%e2%80%ae", "/\u{1b}[31m\u{7f}\u{2028}\u{202e}"),
@@ -194,10 +194,10 @@ fn whatever_clients_send_a_line_is_valid_and_one() {
     .into_iter()
     .enumerate()
     {
-        let subject = format!("{path}\u{0}\u{85}\"\\");
+        let subject = format!("{decoded}\u{0}\u{85}\"\\");
         let status = server.get(target).bearer(server.token().claim("sub", subject.as_str()).sign()).status();
         let line = await_line(&server, at + 1);
-        assert_eq!((text(&line, "path"), text(&line, "subject")), (path, subject.as_str()), "{status}");
+        assert_eq!((text(&line, "path"), text(&line, "subject")), (target, subject.as_str()), "{status}");
     }
     let request = server.get(&format!("/nothing/{long}")).bearer(server.token().claim("sub", &long[..2000]).sign());
     request.status();
@@ -345,6 +345,34 @@ fn a_full_disk_is_said_once_and_no_request_suffers() {
 }
 
 #[test]
+fn a_line_tells_what_was_asked_for_and_of_whom() {
+    let server = Site::new().start(&format!(
+        "{MAIN}{GATED}JwtGateLog logs/gate.json\nRewriteEngine on\nRewriteRule ^/v1/(.*)$ /internal/$1 [PT]\n\
+         <Location /internal>\nRewriteEngine on\nRewriteRule ^ /further [PT]\n</Location>\n\
+         <Location /secret>\nErrorDocument 401 /page\n</Location>\n\
+         <VirtualHost *:${{PORT2}}>\nServerName api.example\nServerAlias *.example\n</VirtualHost>\n"
+    ));
+    let (second, token) = (server.second_address(), server.token().sign());
+    for (at, (target, host, to, path, name)) in [
+        ("/v1/secret%20x?token=s", "gate.test", server.address(), "/v1/secret%20x", "gate.test"),
+        ("/a/./%7eb/../c%2e//d;e?token=s", "any", server.address(), "/a/./%7eb/../c%2e//d;e", "gate.test"),
+        ("http://gate.test/v1/x?token=s", "gate.test", server.address(), "/v1/x", "gate.test"),
+        ("http://gate.test?token=s", "gate.test", server.address(), "/", "gate.test"),
+        ("/secret?token=s", "other.example", second, "/secret", "api.example"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let request = Request::with_host(to, host, "GET", target);
+        // The page for the refusal is not what was asked for either.
+        let answer = if path == "/secret" { request } else { request.bearer(&token) }.send();
+        let line = await_line(&server, at + 1);
+        assert_eq!((text(&line, "path"), text(&line, "server")), (path, name), "{target}: {answer:?}");
+    }
+    assert!(!fs::read_to_string(server.root.join("logs/gate.json")).unwrap().contains("token="));
+}
+
+#[test]
 fn what_cannot_be_written_is_found_before_the_start() {
     let site = Site::new();
     site.write("logs/program", "no program");
@@ -396,6 +424,7 @@ fn virtual_hosts_inherit_a_log_share_a_file_or_have_none() {
     let all = await_lines(&server, "logs/gate.json", 2);
     let subjects: BTreeMap<&str, &str> = all.iter().map(|line| (text(line, "path"), text(line, "subject"))).collect();
     assert_eq!((subjects["/two"], subjects["/one"].len()), ("alice", 32));
+    assert!(all.iter().all(|line| text(line, "path").strip_prefix('/') == Some(text(line, "server"))), "{all:?}");
     await_lines(&server, "logs/other.json", 1);
     // As with every log: moved away and restarted gracefully, it is begun anew.
     fs::rename(server.root.join("logs/gate.json"), server.root.join("logs/old.json")).unwrap();
