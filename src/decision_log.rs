@@ -1,8 +1,9 @@
 //! `JwtGateLog`: opened in the parent, written when a client request is over.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -124,7 +125,9 @@ impl DecisionLog {
 impl Sink {
     fn open(server: Server<'_>, target: LogTarget) -> Result<Self, ()> {
         let opened = match &target {
-            LogTarget::File(path) => LogFile::open(server, path).map_err(|error| format!("{path}: {error}")),
+            LogTarget::File(path) => examine_file(Path::new(path))
+                .and_then(|()| LogFile::open(server, path).map_err(|error| error.to_string()))
+                .map_err(|why| format!("{path}: {why}")),
             LogTarget::Program { command, shell } => {
                 LogFile::start(server, command, *shell).map_err(|error| format!("|{command}: {error}"))
             }
@@ -188,8 +191,12 @@ pub(crate) fn mistakes(main: Server<'_>) -> Vec<String> {
 fn examine_file(path: &Path) -> Result<(), String> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => Err("is a folder: name a file in it".to_owned()),
-        // Pipes and devices do something when they are opened.
-        Ok(found) if !found.is_file() => Ok(()),
+        // A terminal, or /dev/null: it may do something when it is opened.
+        Ok(found) if found.file_type().is_char_device() || is_standard_output(&found) => Ok(()),
+        Ok(found) if !found.is_file() => {
+            let kind = if found.file_type().is_fifo() { "a pipe, which perhaps nobody reads" } else { "no file" };
+            Err(format!("is {kind}: name a file, or a program that reads the lines (`\"|PROGRAM\"`)"))
+        }
         Ok(_) => {
             File::options().append(true).open(path).map(drop).map_err(|error| format!("cannot be written: {error}"))
         }
@@ -199,6 +206,17 @@ fn examine_file(path: &Path) -> Result<(), String> {
         },
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Whether it is the pipe that the server's own output goes to, as in a container: /dev/stdout, /dev/stderr.
+fn is_standard_output(found: &fs::Metadata) -> bool {
+    let [output, errors] = [io::stdout().as_fd().try_clone_to_owned(), io::stderr().as_fd().try_clone_to_owned()];
+    let is_same = |stream: io::Result<OwnedFd>| {
+        stream
+            .and_then(|stream| File::from(stream).metadata())
+            .is_ok_and(|stream| (stream.dev(), stream.ino()) == (found.dev(), found.ino()))
+    };
+    found.file_type().is_fifo() && (is_same(output) || is_same(errors))
 }
 
 fn examine_program(path: &str) -> Result<(), String> {

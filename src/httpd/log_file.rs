@@ -21,13 +21,18 @@ pub(crate) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens a file to write at its end, and makes it if need be, for the server's administrator and group to read.
+    /// Opens a file to write at its end, and makes it if need be, for the server's administrator and group to read. Does
+    /// not wait for who reads a pipe.
     ///
     /// # Errors
     /// What the system says.
     pub(crate) fn open(server: Server<'_>, path: &str) -> io::Result<Self> {
         let pool = server.config_pool();
-        let flags = ffi::APR_FOPEN_WRITE | ffi::APR_FOPEN_APPEND | ffi::APR_FOPEN_CREATE | ffi::APR_FOPEN_LARGEFILE;
+        let flags = ffi::APR_FOPEN_WRITE
+            | ffi::APR_FOPEN_APPEND
+            | ffi::APR_FOPEN_CREATE
+            | ffi::APR_FOPEN_LARGEFILE
+            | ffi::APR_FOPEN_NONBLOCK;
         let permissions = ffi::APR_FPROT_UREAD | ffi::APR_FPROT_UWRITE | ffi::APR_FPROT_GREAD;
         let mut file = std::ptr::null_mut();
         // SAFETY: `file` is a place for the result; the path is on a live pool, and the file lives as long as it.

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -376,12 +379,15 @@ fn a_line_tells_what_was_asked_for_and_of_whom() {
 fn what_cannot_be_written_is_found_before_the_start() {
     let site = Site::new();
     site.write("logs/program", "no program");
+    assert!(Command::new("mkfifo").arg(site.root.join("logs/pipe")).status().unwrap().success());
     for (log, said) in [
         ("nowhere/gate.json", "no such folder"),
         ("logs", "is a folder"),
         ("logs/program/gate.json", "Not a directory"),
         ("\"|/nowhere/rotatelogs logs/gate.json 1M\"", "No such file"),
         ("\"|logs/program\"", "is not a program"),
+        // A start would wait for who reads it.
+        ("logs/pipe", "is a pipe"),
     ] {
         let directives = format!("{MAIN}{GATED}JwtGateLog {log}\n");
         let check = site.configtest(&directives);
@@ -398,6 +404,26 @@ fn what_cannot_be_written_is_found_before_the_start() {
     let check = site.configtest(&format!("{MAIN}{GATED}JwtGateLog logs/gate.json\n"));
     assert!(check.passed, "{}", check.output);
     assert!(!site.root.join("logs/gate.json").exists(), "a check makes nothing");
+}
+
+#[test]
+fn the_output_of_the_server_can_be_the_log_though_it_is_a_pipe() {
+    let site = Site::new();
+    let directives = format!("{MAIN}{GATED}JwtGateLog /dev/stdout\n");
+    let check = site.configtest(&directives);
+    assert!(check.passed, "{}", check.output);
+    let httpd = httpd(&site.root);
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM"]).arg(httpd.get_program()).args(httpd.get_args()).arg("-DFOREGROUND");
+    // A process group of its own: to end, httpd signals the whole group.
+    let mut process = command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let to = (std::net::Ipv4Addr::LOCALHOST, site.port.number).into();
+    await_true("an answer", || Request::new(to, "GET", "/").try_send().is_ok_and(|answer| answer.status == 401));
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
+    assert!(process.wait().unwrap().success());
+    assert_eq!(text(&lines(&line)[0], "reason"), "token-missing");
 }
 
 #[test]
