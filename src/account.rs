@@ -83,7 +83,9 @@ pub(crate) fn on_log(request: Request<'_>) {
     let status = parts.find(|part| part.has_answered()).unwrap_or(last).status();
     runtime.metering.answered(account.ruling, account.took, status, first.age(now().wall));
     runtime.refusals.note(server, first, &account, status);
-    runtime.logs.write(server, first, &account, status);
+    if !runtime.logs.write(server, first, &account, status) {
+        runtime.metering.lost_log_line();
+    }
 }
 
 /// The decision that led to the answer of the last part.

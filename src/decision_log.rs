@@ -1,29 +1,31 @@
 //! `JwtGateLog`: opened in the parent, written when a client request is over.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use jwt_gate_core::config::log::LogTarget;
 use jwt_gate_core::decision_log::{DecisionLine, Subject, SubjectHash, SubjectHasher};
 use jwt_gate_core::identity::Identity;
+use jwt_gate_core::log_state::{FileId, LogState};
 use jwt_gate_core::target;
-use jwt_gate_core::time::MonoNanos;
 
 use crate::account::Account;
 use crate::decision::root;
-use crate::httpd::{Level, Log, LogFile, Request, Server, lasting_secret, now};
+use crate::httpd::{Level, Log, LogFile, Request, Segment, SegmentName, Server, lasting_secret, now};
 
-/// The logs of all servers, by server.
-pub(crate) struct DecisionLogs(Vec<Option<DecisionLog>>);
+/// The logs of all servers.
+pub(crate) struct DecisionLogs {
+    sinks: Vec<Sink>,
+    /// By server.
+    logs: Vec<Option<DecisionLog>>,
+}
 
 struct DecisionLog {
-    sink: Arc<Sink>,
+    /// Which of the sinks it goes to.
+    sink: usize,
     hasher: SubjectHasher,
     plain_subject: bool,
 }
@@ -32,42 +34,60 @@ struct DecisionLog {
 struct Sink {
     target: LogTarget,
     file: LogFile,
-    /// A line was written in part.
-    is_torn: AtomicBool,
-    /// Lines of this process that were lost and are not told yet.
-    lost: AtomicU64,
-    /// Before this, nothing is said of lost lines: nanoseconds of [`MonoNanos`].
-    silent_until: AtomicU64,
+    /// What all processes know of it.
+    state: LogState<'static>,
 }
 
-/// How often a process speaks of lost lines.
-const REPORTS: Duration = Duration::from_secs(60);
+/// Logs for which there is room in shared memory at least: a page of it.
+const FEWEST: usize = 63;
 
 impl DecisionLogs {
     /// Opens all logs, each once.
     pub(crate) fn open(main: Server<'_>) -> Result<Self, ()> {
         let hasher = SubjectHasher::new(lasting_secret(main));
-        let mut sinks: Vec<Arc<Sink>> = Vec::new();
+        let mut opened: Vec<(LogTarget, LogFile)> = Vec::new();
         let logs = main.iter().map(|server| {
             let Some(def) = server.config().settings.log.as_ref().and_then(Option::as_ref) else { return Ok(None) };
             let target = absolute(server, &def.target);
-            let sink = match sinks.iter().find(|sink| sink.target == target) {
-                Some(known) => Arc::clone(known),
+            let sink = match opened.iter().position(|(known, _)| *known == target) {
+                Some(known) => known,
                 None => {
-                    let new = Arc::new(Sink::open(server, target)?);
-                    sinks.push(Arc::clone(&new));
-                    new
+                    let file = open(server, &target)?;
+                    opened.push((target, file));
+                    opened.len() - 1
                 }
             };
             Ok(Some(DecisionLog { sink, hasher, plain_subject: def.plain_subject }))
         });
-        logs.collect::<Result<_, ()>>().map(Self)
+        let logs = logs.collect::<Result<_, ()>>()?;
+        let ids: Vec<FileId> = opened.iter().map(|(_, file)| file.id()).collect();
+        let states = states(main, &ids)?;
+        let sinks = opened.into_iter().zip(states).map(|((target, file), state)| Sink { target, file, state });
+        let logs = Self { sinks: sinks.collect(), logs };
+        for sink in &logs.sinks {
+            if let LogTarget::File(path) = &sink.target
+                && sink.state.torn().is_none()
+                && ends_within_a_line(path)
+            {
+                sink.state.tear();
+            }
+        }
+        Ok(logs)
     }
 
-    /// Writes the line of a client request that is over.
-    pub(crate) fn write(&self, server: usize, first: Request<'_>, account: &Account, status: u16) {
-        if let Some(Some(log)) = self.0.get(server) {
-            log.write(first, account, status);
+    /// Writes the line of a client request that is over; `false` if it is lost.
+    pub(crate) fn write(&self, server: usize, first: Request<'_>, account: &Account, status: u16) -> bool {
+        let Some(Some(log)) = self.logs.get(server) else { return true };
+        self.sinks.get(log.sink).is_none_or(|sink| sink.write(first, log.line(first, account, status)))
+    }
+}
+
+/// A child process ends, and perhaps nobody writes to a log for a long time: tells what was lost.
+pub(crate) fn on_child_exit(main: Server<'_>) {
+    let Some((runtime, _)) = main.runtime() else { return };
+    for sink in &runtime.logs.sinks {
+        if let Some(lost) = sink.state.left_to_tell() {
+            sink.tell(&main, lost, " since the last such message; this process ends");
         }
     }
 }
@@ -80,7 +100,7 @@ pub(crate) fn pseudonym(hasher: SubjectHasher, identity: &Identity) -> Option<Su
 }
 
 impl DecisionLog {
-    fn write(&self, first: Request<'_>, account: &Account, status: u16) {
+    fn line(&self, first: Request<'_>, account: &Account, status: u16) -> Vec<u8> {
         let ledger = root(first).state().map(|state| state.ledger.borrow());
         let standings = ledger.as_deref().map_or(&[][..], |ledger| &ledger.standings);
         let refused_by = account.limit_name().map(|name| (name, 0));
@@ -118,49 +138,106 @@ impl DecisionLog {
             traceparent: ledger.as_deref().and_then(|ledger| ledger.trace).map(jwt_gate_core::trace::Trace::parent),
         }
         .write_line(&mut line);
-        self.sink.write(first, line);
+        line
     }
 }
 
 impl Sink {
-    fn open(server: Server<'_>, target: LogTarget) -> Result<Self, ()> {
-        let opened = match &target {
-            LogTarget::File(path) => examine_file(Path::new(path))
-                .and_then(|()| LogFile::open(server, path).map_err(|error| error.to_string()))
-                .map_err(|why| format!("{path}: {why}")),
-            LogTarget::Program { command, shell } => {
-                LogFile::start(server, command, *shell).map_err(|error| format!("|{command}: {error}"))
-            }
-        };
-        let file = opened.map_err(|why| server.log(Level::Error, || format!("JG2002 JwtGateLog {why}")))?;
-        let (lost, silent_until) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { target, file, is_torn: AtomicBool::new(false), lost, silent_until })
-    }
-
-    /// A line that cannot be written is lost, and the request is none the worse for it.
-    fn write(&self, request: Request<'_>, mut line: Vec<u8>) {
-        if self.is_torn.swap(false, Ordering::Relaxed) {
+    /// `false` if the line cannot be written: then it is lost, and the request is none the worse for it.
+    fn write(&self, request: Request<'_>, mut line: Vec<u8>) -> bool {
+        let torn = self.state.torn();
+        if torn.is_some() {
             // What there is of another line ends before this one.
             line.insert(0, b'\n');
         }
-        let Err(error) = self.file.write(&line) else { return };
-        if error.kind() == ErrorKind::WriteZero || line.first() == Some(&b'\n') {
-            self.is_torn.store(true, Ordering::Relaxed);
+        let written = self.file.write(&line);
+        match (&written, torn) {
+            (Ok(()), Some(torn)) => self.state.mended(torn),
+            (Ok(()), None) => {}
+            (Err(error), _) => {
+                if error.kind() == ErrorKind::WriteZero {
+                    self.state.tear();
+                }
+                self.state.lose();
+            }
         }
-        self.lost.fetch_add(1, Ordering::Relaxed);
-        let (now, until) = (now().mono, MonoNanos(self.silent_until.load(Ordering::Relaxed)));
-        let next = now.saturating_add(REPORTS);
-        let exchange = || self.silent_until.compare_exchange(until.0, next.0, Ordering::Relaxed, Ordering::Relaxed);
-        if now >= until && exchange().is_ok() {
-            let lost = self.lost.swap(0, Ordering::Relaxed);
-            request.log(Level::Warning, || {
-                format!(
-                    "JG3003 JwtGateLog {}: {error}: {lost} lines of this process are lost; requests are decided as ever",
-                    shown(&self.target)
-                )
-            });
+        if let Some(lost) = self.state.to_tell(|| now().mono) {
+            match &written {
+                Ok(()) => self.tell(&request, lost, " since the last such message; it can be written again"),
+                Err(error) => self.tell(&request, lost, &format!(": {}", self.remedy(error))),
+            }
+        }
+        written.is_ok()
+    }
+
+    fn tell(&self, log: &impl Log, lost: u64, why: &str) {
+        log.log(Level::Warning, || {
+            let lines = if lost == 1 { "1 line is".to_owned() } else { format!("{lost} lines are") };
+            format!("JG3003 JwtGateLog {}: {lines} lost{why} (requests are decided as ever)", shown(&self.target))
+        });
+    }
+
+    /// Why a line could not be written, and what helps.
+    fn remedy(&self, error: &io::Error) -> String {
+        let is_program = matches!(self.target, LogTarget::Program { .. });
+        match error.kind() {
+            ErrorKind::WriteZero => "the disk is full in the middle of a line; make room on it".to_owned(),
+            ErrorKind::StorageFull => "the disk is full; make room on it".to_owned(),
+            ErrorKind::QuotaExceeded => "the disk quota is used up; make room in it, or raise it".to_owned(),
+            ErrorKind::FileTooLarge => "the file is as large as one may be; begin another (logrotate)".to_owned(),
+            ErrorKind::WouldBlock if is_program => {
+                "the program reads no more; see what it waits for, or restart the server gracefully for another"
+                    .to_owned()
+            }
+            ErrorKind::WouldBlock => "who reads it reads no more; see what that waits for".to_owned(),
+            ErrorKind::BrokenPipe if is_program => "the program has ended; httpd starts it again".to_owned(),
+            ErrorKind::BrokenPipe => "who has read it is gone; restart the server".to_owned(),
+            _ => error.to_string(),
         }
     }
+}
+
+fn open(server: Server<'_>, target: &LogTarget) -> Result<LogFile, ()> {
+    let opened = match target {
+        LogTarget::File(path) => examine_file(Path::new(path))
+            .and_then(|()| LogFile::open(server, path).map_err(|error| error.to_string()))
+            .map_err(|why| format!("{path}: {why}")),
+        LogTarget::Program { command, shell } => {
+            LogFile::start(server, command, *shell).map_err(|error| format!("|{command}: {error}"))
+        }
+    };
+    opened.map_err(|why| server.log(Level::Error, || format!("JG2002 JwtGateLog {why}")))
+}
+
+/// What all processes know of these logs: in memory that outlives a graceful restart, as old children still write.
+fn states(main: Server<'_>, logs: &[FileId]) -> Result<Vec<LogState<'static>>, ()> {
+    if logs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let failed = |why: &str| main.log(Level::Error, || format!("JG2003 shared memory for logs: {why}"));
+    let old = Segment::existing(main, SegmentName::LOGS);
+    if let Some(states) = old.and_then(|old| LogState::assign(old.words(), logs)) {
+        return Ok(states);
+    }
+    // Files that logrotate begins take places of their own.
+    let bytes = LogState::words((3 * logs.len()).max(FEWEST)) * size_of::<u64>();
+    let segment = Segment::create(main, SegmentName::LOGS, bytes)
+        .map_err(|code| failed(&format!("{bytes} bytes cannot be had (error {code})")))?;
+    if let Some(old) = old {
+        old.release();
+    }
+    LogState::assign(segment.words(), logs).ok_or_else(|| failed("it is too small"))
+}
+
+/// Whether who wrote a file last died in the middle of a line.
+fn ends_within_a_line(path: &str) -> bool {
+    let last = || {
+        let (mut file, mut last) = (File::open(path)?, [0]);
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        io::Result::Ok(last)
+    };
+    fs::metadata(path).is_ok_and(|found| found.is_file()) && last().is_ok_and(|last| last != *b"\n")
 }
 
 /// Logs that could not be opened at a start, for the administrator.

@@ -83,6 +83,11 @@ impl Metering {
         }
     }
 
+    /// Counts a line of the decision log that could not be written.
+    pub(crate) fn lost_log_line(&self) {
+        self.metrics.lost_log_line(shard());
+    }
+
     /// Counts a client request that is over: how it was decided and how long that took, the status of its answer, and
     /// how long ago it came.
     pub(crate) fn answered(&self, ruling: Ruling, took: Duration, status: u16, since: Duration) {

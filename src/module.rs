@@ -1,7 +1,7 @@
 //! Which function serves which hook of httpd, and why there.
 
 use crate::httpd::{Request, Server, Status};
-use crate::{access, account, check, lifecycle, refresher};
+use crate::{access, account, check, decision_log, lifecycle, refresher};
 
 /// The hooks, in the order in which httpd runs them.
 pub(crate) struct Hooks {
@@ -43,6 +43,8 @@ pub(crate) struct Hooks {
     pub(crate) background: fn(Server<'_>),
     /// When a child ends: nothing is begun in the background any more.
     pub(crate) stop_background: fn(Server<'_>),
+    /// When a child ends, with the pool of its process: what only it would have told.
+    pub(crate) child_exit: fn(Server<'_>),
 }
 
 /// The hooks of this module.
@@ -61,4 +63,5 @@ pub(crate) const HOOKS: Hooks = Hooks {
     log: account::on_log,
     background: refresher::on_background,
     stop_background: refresher::on_stop,
+    child_exit: decision_log::on_child_exit,
 };

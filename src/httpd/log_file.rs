@@ -6,6 +6,8 @@ use std::os::raw::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use jwt_gate_core::log_state::FileId;
+
 use super::ffi;
 use super::server::Server;
 
@@ -16,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct LogFile {
     descriptor: c_int,
+    id: FileId,
     /// Nobody has read from the pipe for too long.
     is_stuck: AtomicBool,
 }
@@ -64,19 +67,29 @@ impl LogFile {
         let mut descriptor: ffi::apr_os_file_t = -1;
         // SAFETY: the file is open. Both ends of a pipe are opened apart, and so whoever reads does not notice that
         // this end does not wait.
-        unsafe {
+        let found = unsafe {
             if ffi::apr_os_file_get(&raw mut descriptor, file) != 0 {
                 return Err(io::Error::from_raw_os_error(libc::EBADF));
             }
             let mut found: libc::stat = std::mem::zeroed();
-            if libc::fstat(descriptor, &raw mut found) == 0 && found.st_mode & libc::S_IFMT == libc::S_IFIFO {
+            if libc::fstat(descriptor, &raw mut found) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            if found.st_mode & libc::S_IFMT == libc::S_IFIFO {
                 let flags = libc::fcntl(descriptor, libc::F_GETFL);
                 if flags < 0 || libc::fcntl(descriptor, libc::F_SETFL, flags | libc::O_NONBLOCK) < 0 {
                     return Err(io::Error::last_os_error());
                 }
             }
-        }
-        Ok(Self { descriptor, is_stuck: AtomicBool::new(false) })
+            found
+        };
+        let id = FileId { device: found.st_dev, inode: found.st_ino };
+        Ok(Self { descriptor, id, is_stuck: AtomicBool::new(false) })
+    }
+
+    /// What the system knows it by.
+    pub(crate) fn id(&self) -> FileId {
+        self.id
     }
 
     /// Writes a line with one call of the system. At the end of a file no other process can come in between; nor in a

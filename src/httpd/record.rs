@@ -5,6 +5,7 @@ use std::os::raw::{c_char, c_int};
 use std::ptr;
 
 use super::log::{Level, Log};
+use super::pool::Pool;
 use super::request::Request;
 use super::server::Server;
 use super::status::Status;
@@ -132,13 +133,30 @@ unsafe extern "C" fn on_post_config(
     unsafe { config_hook(server, "post_config", HOOKS.post_config) }
 }
 
-unsafe extern "C" fn on_child_init(_: *mut ffi::apr_pool_t, server: *mut ffi::server_rec) {
-    // SAFETY: httpd hands in the main server.
+unsafe extern "C" fn on_child_init(pool: *mut ffi::apr_pool_t, server: *mut ffi::server_rec) {
+    // SAFETY: httpd hands in the pool of the new process, and the main server. That and its runtime outlive the pool:
+    // every MPM ends a child by destroying it, and then the process is gone with all others.
     unsafe {
+        Pool::from_raw(pool).place(Child(server));
         config_hook(server, "child_init", |server| {
             (HOOKS.child_init)(server);
             Ok(())
         });
+    }
+}
+
+/// A child process, as long as its pool.
+struct Child(*mut ffi::server_rec);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // SAFETY: see `on_child_init`.
+        unsafe {
+            config_hook(self.0, "child_exit", |server| {
+                (HOOKS.child_exit)(server);
+                Ok(())
+            });
+        }
     }
 }
 

@@ -28,6 +28,8 @@ impl SegmentName {
     pub(crate) const METRICS: Self = Self(c"mod_jwt_gate.metrics");
     /// Where the last refusals are.
     pub(crate) const REFUSALS: Self = Self(c"mod_jwt_gate.refusals");
+    /// What is known of logs that all processes write.
+    pub(crate) const LOGS: Self = Self(c"mod_jwt_gate.logs.1");
     /// Where keys are handed from process to process.
     pub(crate) const KEYS: Self = Self(c"mod_jwt_gate.keys");
 }

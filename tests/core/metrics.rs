@@ -262,6 +262,8 @@ fn every_number_is_counted_where_it_belongs() {
     }
     (0..6).for_each(|shard| metrics.locked_out(shard));
     expect("jwt_gate_lockouts_total".into(), "6".into());
+    (0..7).for_each(|shard| metrics.lost_log_line(shard));
+    expect("jwt_gate_log_lines_lost_total".into(), "7".into());
 
     for (sample, value) in rendered(&metrics).samples {
         let expected = expected.get(&sample).map_or_else(|| zero.get(&sample).unwrap(), String::as_str);
@@ -353,6 +355,7 @@ fn the_text_has_every_metric_and_no_other() {
         ("jwt_gate_network_age_seconds", "gauge"),
         ("jwt_gate_file_reads_total", "counter"),
         ("jwt_gate_lockouts_total", "counter"),
+        ("jwt_gate_log_lines_lost_total", "counter"),
         ("jwt_gate_build_info", "info"),
     ];
     assert_eq!(FAMILIES.map(|family| (family.name, family.kind.word())), names);

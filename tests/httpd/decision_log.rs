@@ -7,9 +7,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::{Value, json};
 
+use crate::harness::metrics::{METRICS, Metrics};
 use crate::harness::server::is_running;
 use crate::harness::{Connection, MAIN, Request, Server, Site, await_some, await_true, httpd};
 
@@ -323,28 +324,95 @@ fn a_program_that_dies_is_started_again_and_no_request_suffers() {
 #[test]
 fn a_program_that_reads_no_more_holds_nobody_up() {
     let mut server = Site::new().children(4).start(&format!("{MAIN}{GATED}JwtGateLog \"|$exec sleep 600\"\n"));
-    server.expect_log("JG3003");
+    server.expect_log("the program reads no more; see what it waits for, or restart the server gracefully");
+    server.expect_log("lost since the last such message");
     // A little more than a pipe holds: who writes the rest waits for the program, for a while.
     let long = "x/".repeat(1000);
     for _ in 0..45 {
         assert_eq!(server.get(&format!("/nothing/{long}")).status(), 401);
     }
     server.await_log("JG3003");
-    for _ in 0..50 {
+    for _ in 0..20 {
         assert_eq!(server.get("/").status(), 401);
     }
-    assert!(server.log.count("JG3003") <= 4, "each process says so once a minute");
+    assert!(server.log.count("JG3003") <= 2, "once a minute, whichever process it is");
+}
+
+/// The lines that the error log says are lost.
+fn said_to_be_lost(server: &Server) -> u32 {
+    let text = server.log.text();
+    let said = text.lines().filter_map(|line| line.split_once(" JwtGateLog ")?.1.split(": ").nth(1));
+    said.map(|said| said.split(' ').next().unwrap().parse::<u32>().unwrap_or_else(|why| panic!("{why}: {said}"))).sum()
+}
+
+/// Lines that are lost, by the metrics.
+fn await_lost(server: &Server, count: f64) {
+    await_true("lost lines in the metrics", || {
+        let lost = Metrics::of(server).value("jwt_gate_log_lines_lost_total", &[]);
+        assert!(lost <= count, "{lost}");
+        lost == count
+    });
+}
+
+/// Lets new children write to a file up to so many bytes, and kills those that there are.
+fn limit_files(server: &mut Server, bytes: Option<u64>) {
+    let limit = Rlimit { current: bytes, maximum: None };
+    prlimit(Pid::from_raw(server.pid()), Resource::Fsize, limit).unwrap();
+    server.kill_all_children();
 }
 
 #[test]
-fn a_full_disk_is_said_once_and_no_request_suffers() {
-    let mut server = Site::new().start(&format!("{MAIN}{GATED}JwtGateLog /dev/full\n"));
-    server.expect_log("JG3003 JwtGateLog /dev/full: No space left on device");
-    for _ in 0..30 {
+fn each_lost_line_is_told_once_and_counted_and_no_request_suffers() {
+    let mut server = Site::new().start(&format!("{MAIN}{GATED}{METRICS}JwtGateLog /dev/full\n"));
+    server.expect_log("JG3003 JwtGateLog /dev/full: 1 line is lost: the disk is full; make room on it");
+    let ask = |count: usize| (0..count).for_each(|_| assert_eq!(server.get("/").status(), 401));
+    ask(30);
+    await_lost(&server, 30.0);
+    assert!(server.log.count("JG3003") <= 2, "once a minute, whichever process it is: {}", server.log.text());
+    // A graceful restart ends the processes that lost the rest; what those say that are killed is not lost either.
+    server.graceful();
+    await_true("30 lines told", || said_to_be_lost(&server) == 30);
+    for _ in 0..10 {
         assert_eq!(server.get("/").status(), 401);
     }
-    server.await_log("JG3003");
-    assert!(server.log.count("JG3003") <= 2, "each process says so once a minute");
+    await_lost(&server, 40.0);
+    server.kill_all_children();
+    assert_eq!(server.get("/").status(), 401);
+    await_lost(&server, 41.0);
+    server.stop();
+    assert_eq!(said_to_be_lost(&server), 41, "{}", server.log.text());
+    server.expect_log("lost since the last such message; this process ends");
+}
+
+#[test]
+fn a_torn_line_is_ended_by_whoever_writes_next() {
+    const SIZE: usize = 1 << 20;
+    let site = Site::new();
+    // So long that the limit is beyond every other file.
+    let long = format!("{{\"padding\":\"{}\"}}\n", "x".repeat(SIZE));
+    let path = site.write("logs/gate.json", &long);
+    let mut server = site.start(&format!("{MAIN}{GATED}JwtGateLog logs/gate.json\n"));
+    server.expect_log("1 line is lost: the disk is full in the middle of a line; make room on it");
+    let length = || fs::metadata(&path).unwrap().len();
+    let full = length() + 50;
+    limit_files(&mut server, Some(full));
+    assert_eq!(server.get("/torn").status(), 401);
+    await_true("a torn line", || length() == full);
+    // Nobody is left who could tell of it.
+    limit_files(&mut server, None);
+    assert_eq!(server.get("/whole").status(), 401);
+    let lines = |count: usize| {
+        let text = fs::read_to_string(&path).unwrap();
+        let written: Vec<Value> = text.lines().skip(2).map(|line| serde_json::from_str(line).unwrap()).collect();
+        (written.len() == count && text.ends_with('\n')).then_some(written)
+    };
+    assert_eq!(text(&await_some("a line", || lines(1))[0], "path"), "/whole");
+    assert_eq!(server.get("/next").status(), 401);
+    assert_eq!(text(&await_some("two lines", || lines(2))[1], "path"), "/next", "and there is no empty line");
+    // What was torn before the start.
+    server.stop_and_start(|site| fs::write(site.root.join("logs/gate.json"), "{\"time\":\n{\"time\"").unwrap());
+    assert_eq!(server.get("/new").status(), 401);
+    assert_eq!(text(&await_some("the line after", || lines(1))[0], "path"), "/new");
 }
 
 #[test]

@@ -123,9 +123,11 @@ pub(super) const FILE_READS: Family = row(
 pub(super) const BUILD: Family = row("jwt_gate_build_info", Kind::Info, &["version"], "The module that runs");
 pub(super) const LOCKOUTS: Family =
     row("jwt_gate_lockouts_total", Kind::Counter, &[], "Times that an address was locked out");
+pub(super) const LOG_LINES_LOST: Family =
+    row("jwt_gate_log_lines_lost_total", Kind::Counter, &[], "Lines of the decision log that could not be written");
 
 /// All metrics, in the order in which they are rendered.
-pub const FAMILIES: [Family; 16] = [
+pub const FAMILIES: [Family; 17] = [
     DECISIONS,
     DECISION_SECONDS,
     REQUEST_SECONDS,
@@ -141,6 +143,7 @@ pub const FAMILIES: [Family; 16] = [
     NETWORK_AGE,
     FILE_READS,
     LOCKOUTS,
+    LOG_LINES_LOST,
     BUILD,
 ];
 

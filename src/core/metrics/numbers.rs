@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::family::{
-    DECISION_SECONDS, DECISIONS, FILE_READS, Family, KEY_FETCHES, LIMITS, LOCKOUTS, REQUEST_SECONDS, RESPONSES,
-    TOKEN_CACHE,
+    DECISION_SECONDS, DECISIONS, FILE_READS, Family, KEY_FETCHES, LIMITS, LOCKOUTS, LOG_LINES_LOST, REQUEST_SECONDS,
+    RESPONSES, TOKEN_CACHE,
 };
 use super::histogram::{self, Histogram};
 use super::table::{MetricTable, Series, SeriesId};
@@ -35,6 +35,7 @@ pub struct Metrics<'m> {
     token_hits: Series,
     token_misses: Series,
     lockouts: Series,
+    log_lines_lost: Series,
     limits: BTreeMap<String, LimitSeries>,
     other_limits: LimitSeries,
     fetches: BTreeMap<String, FetchSeries>,
@@ -115,6 +116,7 @@ impl<'m> Metrics<'m> {
             token_hits: labelled(&TOKEN_CACHE, "outcome", "hit")?,
             token_misses: labelled(&TOKEN_CACHE, "outcome", "miss")?,
             lockouts: table.assign(of(&LOCKOUTS))?,
+            log_lines_lost: table.assign(of(&LOG_LINES_LOST))?,
             other_limits: limit(OTHER)?,
             other_fetches: issuer(OTHER)?,
             file_reads: all(FileKind::ALL.map(file))?,
@@ -189,6 +191,11 @@ impl<'m> Metrics<'m> {
         self.table.add(self.lockouts, shard, 1);
     }
 
+    /// Counts a line of the decision log that could not be written.
+    pub fn lost_log_line(&self, shard: usize) {
+        self.table.add(self.log_lines_lost, shard, 1);
+    }
+
     /// Counts an attempt at fetching an issuer's keys.
     pub fn fetched(&self, shard: usize, issuer: &str, succeeded: bool) {
         let FetchSeries { ok, failed } = self.fetches.get(issuer).copied().unwrap_or(self.other_fetches);
@@ -251,6 +258,8 @@ impl<'m> Metrics<'m> {
         }
         text.begin(&LOCKOUTS);
         text.sample(&LOCKOUTS, &[], read(self.lockouts));
+        text.begin(&LOG_LINES_LOST);
+        text.sample(&LOG_LINES_LOST, &[], read(self.log_lines_lost));
         text.build(gauges);
         text.end()
     }
