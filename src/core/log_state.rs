@@ -1,8 +1,8 @@
 //! What the processes that write a log know of it together: lines that were lost and are not told yet, and a line that
 //! was written in part.
 //!
-//! It is kept in shared memory, so that it outlives whoever lost a line or began one, also if that was killed. All words
-//! but the last only grow, and nobody waits for anybody. Memory of zeros has no log in it.
+//! It is kept in shared memory, so that it outlives whoever lost a line or began one, also if that was killed. Numbers
+//! of lines only grow, and nobody waits for anybody. Memory of zeros has no log in it.
 
 use std::time::Duration;
 
@@ -49,8 +49,8 @@ impl<'m> LogState<'m> {
         (logs + 1) * LOG
     }
 
-    /// The states of these logs, in their order: each that it has, else a new one, in the place of one that neither this
-    /// start or graceful restart nor the one before has asked for. `None` if there is no room.
+    /// The states of these logs, in their order: each that it has, else a new one, in the place of one that neither
+    /// this start or graceful restart nor the one before has asked for. `None` if there is no room.
     ///
     /// Only the parent process may call this, and only before it starts the children of this generation.
     pub fn assign(words: &'m [AtomicU64], logs: &[FileId]) -> Option<Vec<Self>> {
@@ -72,8 +72,8 @@ impl<'m> LogState<'m> {
         logs.iter().map(state).collect()
     }
 
-    /// The line that the next one must not be a part of: begin that with a line break, and say with [`Self::mended`] that
-    /// it was written.
+    /// The line that the next one must not be a part of: begin that with a line break, and say with [`Self::mended`]
+    /// that it was written.
     ///
     /// Several processes may be told of the same, and then there is an empty line: that is better than a lost one.
     pub fn torn(&self) -> Option<Torn> {
@@ -96,8 +96,8 @@ impl<'m> LogState<'m> {
         self.words[LOST].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many lines were lost that nobody told of: to be told now. `None` if there are none, or for a minute after the
-    /// last time.
+    /// How many lines were lost that nobody told of: to be told now. `None` if there are none, or for a minute after
+    /// the last time.
     pub fn to_tell(&self, now: impl FnOnce() -> MonoNanos) -> Option<u64> {
         if self.load(LOST) <= self.load(TOLD) {
             return None;
