@@ -141,6 +141,8 @@ def cases(provider: IdentityProvider, keys: Path) -> list[Case]:
             ),
             one,
         ),
+        Case("gate, decision log", gate(server="JwtGateLog decisions.json"), one),
+        Case("gate, traces", gate("JwtGateTrace on"), one),
         Case("gate loaded, but off", f"LoadModule jwt_gate_module {MODULE}\n", one),
         Case(refused, denied, one, 403, refused),
     ]
