@@ -56,8 +56,9 @@ class Command(unittest.TestCase):
         issuer = f"JwtGateIssuer login {self.provider.issuer} audience=my-api ca={self.sandbox.root}/ca.pem timeout=15s\n"
         configuration = f"Listen 127.0.0.1:{port}\nJwtGateStateDir state\n{issuer}{handler}{more}"
         self.tools.enter_context(self.sandbox.start(configuration, port))
-        deadline = time.monotonic() + 20
-        while "JG4001" not in (self.sandbox.root / "error.log").read_text() and time.monotonic() < deadline:
+        deadline = time.monotonic() + 60
+        while "JG4001" not in (log := (self.sandbox.root / "error.log").read_text()):
+            self.assertLess(time.monotonic(), deadline, log)
             time.sleep(0.05)
         return port
 
