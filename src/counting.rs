@@ -218,23 +218,19 @@ fn new_memory(
     geometry: Geometry,
     fill: impl FnOnce(&SlotTable<'_>),
 ) -> Result<SlotTable<'static>, ()> {
-    let old = Segment::existing(main, name);
-    let bytes = geometry.words() * size_of::<u64>();
-    let table = match Segment::create(main, name, bytes) {
-        Ok(segment) => {
-            let table = SlotTable::format(kind, segment.words(), geometry, random());
-            if let Ok(table) = &table {
-                fill(table);
-            }
-            if let Some(old) = old {
-                old.release();
-            }
-            table
+    let new = Segment::replace(main, name, geometry.words(), |words, _| {
+        let table = SlotTable::format(kind, words, geometry, random());
+        if let Ok(table) = &table {
+            fill(table);
         }
-        Err(code) => {
-            failed(main, &format!("{bytes} bytes cannot be had (error {code}): write a smaller size"));
+        table
+    });
+    let table = match new {
+        Ok(table) => table,
+        Err(why) => {
+            failed(main, &format!("{why}: write a smaller size"));
             // A restart that asks for too much goes on with what the server has.
-            let old = old.ok_or(())?.words();
+            let old = Segment::existing(main, name).ok_or(())?.words();
             SlotTable::open_any(kind, old, now())
         }
     };

@@ -220,13 +220,9 @@ fn states(main: Server<'_>, logs: &[FileId]) -> Result<Vec<LogState<'static>>, (
         return Ok(states);
     }
     // Files that logrotate begins take places of their own.
-    let bytes = LogState::words((3 * logs.len()).max(FEWEST)) * size_of::<u64>();
-    let segment = Segment::create(main, SegmentName::LOGS, bytes)
-        .map_err(|code| failed(&format!("{bytes} bytes cannot be had (error {code})")))?;
-    if let Some(old) = old {
-        old.release();
-    }
-    LogState::assign(segment.words(), logs).ok_or_else(|| failed("it is too small"))
+    let words = LogState::words((3 * logs.len()).max(FEWEST));
+    let assigned = Segment::replace(main, SegmentName::LOGS, words, |words, _| LogState::assign(words, logs));
+    assigned.map_err(|why| failed(&why))?.ok_or_else(|| failed("it is too small"))
 }
 
 /// Whether who wrote a file last died in the middle of a line.

@@ -98,21 +98,16 @@ fn warn_of_replaced_module(main: Server<'_>) {
 /// The place where keys are handed from process to process: a new one for each configuration, with what the
 /// last one knew.
 fn key_store(main: Server<'_>, plan: &Plan) -> Result<KeyStore<'static>, ()> {
-    let failed = |why: String| main.log(Level::Error, || format!("JG2003 shared memory for keys: {why}"));
-    let old = Segment::existing(main, SegmentName::KEYS);
     let ids: Vec<_> = plan.sources.iter().map(|source| source.id).collect();
-    let bytes = KeyStore::words(ids.len()) * size_of::<u64>();
-    let segment = Segment::create(main, SegmentName::KEYS, bytes)
-        .map_err(|code| failed(format!("{bytes} bytes cannot be had (error {code})")))?;
-    let store = KeyStore::format(segment.words(), &ids).map_err(|why| failed(why.to_string()))?;
-    if let Some(old) = old {
-        if let Ok(earlier) = KeyStore::open(old.words()) {
+    let store = Segment::replace(main, SegmentName::KEYS, KeyStore::words(ids.len()), |new, old| {
+        let store = KeyStore::format(new, &ids).map_err(|why| why.to_string())?;
+        if let Some(earlier) = old.and_then(|old| KeyStore::open(old).ok()) {
             store.adopt(earlier);
             earlier.retire();
         }
-        old.release();
-    }
-    Ok(store)
+        Ok(store)
+    });
+    store.flatten().map_err(|why| main.log(Level::Error, || format!("JG2003 shared memory for keys: {why}")))
 }
 
 /// The state folder, if there is anything to be kept in it.

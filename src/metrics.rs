@@ -143,14 +143,10 @@ fn existing(main: Server<'_>) -> Option<MetricTable<'static>> {
 }
 
 fn new(main: Server<'_>) -> Result<MetricTable<'static>, String> {
-    let old = Segment::existing(main, SegmentName::METRICS);
-    let bytes = Geometry::DEFAULT.words() * size_of::<u64>();
-    let segment = Segment::create(main, SegmentName::METRICS, bytes)
-        .map_err(|code| format!("{bytes} bytes cannot be had (error {code})"))?;
-    if let Some(old) = old {
-        old.release();
-    }
-    MetricTable::format(segment.words(), Geometry::DEFAULT).map_err(|why| why.to_string())
+    let geometry = Geometry::DEFAULT;
+    let table =
+        Segment::replace(main, SegmentName::METRICS, geometry.words(), |words, _| MetricTable::format(words, geometry));
+    table?.map_err(|why| why.to_string())
 }
 
 /// A number that threads running at the same time seldom share, in whatever process.

@@ -109,12 +109,9 @@ fn existing(main: Server<'_>) -> Option<RefusalTable<'static>> {
 }
 
 fn new(main: Server<'_>) -> Result<RefusalTable<'static>, String> {
-    let old = Segment::existing(main, SegmentName::REFUSALS);
-    let bytes = Geometry::DEFAULT.words() * size_of::<u64>();
-    let segment = Segment::create(main, SegmentName::REFUSALS, bytes)
-        .map_err(|code| format!("{bytes} bytes cannot be had (error {code})"))?;
-    if let Some(old) = old {
-        old.release();
-    }
-    RefusalTable::format(segment.words(), Geometry::DEFAULT).map_err(|why| why.to_string())
+    let geometry = Geometry::DEFAULT;
+    let table = Segment::replace(main, SegmentName::REFUSALS, geometry.words(), |words, _| {
+        RefusalTable::format(words, geometry)
+    });
+    table?.map_err(|why| why.to_string())
 }

@@ -47,34 +47,40 @@ impl Segment {
         NonNull::new(found.cast()).map(Self)
     }
 
-    /// A new segment of zeros in place of an earlier one, which the caller lets go of with [`Self::release`].
+    /// A new segment of so many zeros in place of an earlier one. What `make` makes of it gets the words of both, and
+    /// the earlier one is gone after that.
     ///
     /// # Errors
-    /// The system's number for what went wrong.
-    pub(crate) fn create(server: Server<'_>, name: SegmentName, bytes: usize) -> Result<Self, i32> {
-        let pool = server.process_pool();
+    /// There is no memory for it: a sentence. The earlier one stays.
+    pub(crate) fn replace<T>(
+        server: Server<'_>,
+        name: SegmentName,
+        words: usize,
+        make: impl FnOnce(&'static [AtomicU64], Option<&[AtomicU64]>) -> T,
+    ) -> Result<T, String> {
+        let (old, pool) = (Self::existing(server, name), server.process_pool());
+        let bytes = words * size_of::<u64>();
         let mut raw: *mut ffi::apr_shm_t = std::ptr::null_mut();
         // SAFETY: `raw` is a place for the result; no file name makes the segment anonymous.
         let failed = unsafe { ffi::apr_shm_create(&raw mut raw, bytes, std::ptr::null(), pool.raw()) };
         let new = match NonNull::new(raw) {
-            Some(new) if failed == 0 => new,
-            _ => return Err(failed),
+            Some(new) if failed == 0 => Self(new),
+            _ => return Err(format!("{bytes} bytes cannot be had (error {failed})")),
         };
         // SAFETY: names live for ever; APR frees the segment itself when the process pool goes.
-        unsafe { ffi::apr_pool_userdata_setn(new.as_ptr().cast(), name.0.as_ptr(), None, pool.raw()) };
-        Ok(Self(new))
+        unsafe { ffi::apr_pool_userdata_setn(raw.cast(), name.0.as_ptr(), None, pool.raw()) };
+        let made = make(new.words(), old.map(Self::words));
+        if let Some(old) = old {
+            // SAFETY: only this parent's mapping goes; children of an older generation keep theirs. Nothing in the
+            // parent refers to it: the configuration that did was destroyed before the present one was read, and what
+            // `make` makes cannot keep words that it was lent.
+            unsafe { ffi::apr_shm_destroy(old.0.as_ptr()) };
+        }
+        Ok(made)
     }
 
-    /// Lets go of a segment that another took the place of, once nothing in this parent uses it any more.
-    pub(crate) fn release(self) {
-        // SAFETY: only this parent's mapping goes; children of an older generation keep theirs. Nothing in the
-        // parent refers to it: the configuration that did was destroyed before the present one was read, and
-        // the caller is done with the words.
-        unsafe { ffi::apr_shm_destroy(self.0.as_ptr()) };
-    }
-
-    /// The segment as atomics. They are mapped until the process ends (or until [`Self::release`], which
-    /// is only called between two configurations, when nothing uses this slice).
+    /// The segment as atomics. They are mapped until the process ends, or until [`Self::replace`] takes them away between
+    /// two configurations, when nothing uses this slice.
     pub(crate) fn words(self) -> &'static [AtomicU64] {
         // SAFETY: the base is page-aligned and the size is that of the mapping. Every access by every process
         // is through atomics of this width, for which any bit pattern is valid; Rust's atomics work between
