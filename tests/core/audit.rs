@@ -910,6 +910,19 @@ fn what_only_administrators_should_see_is_not_for_everybody() {
     check(&page("JwtGate on"), &[(INSIGHT, 2)]);
     check(&page("JwtGate on\nJwtGateToken optional"), &[(INSIGHT, 2)]);
     check(&page("Require method POST"), &[(INSIGHT, 2)]);
+    for token in ["Require valid-user", "Require jwt-issuer main"] {
+        check(&page(&format!("JwtGate on\n{token}")), &[(INSIGHT, 2)]);
+    }
+    // Here another module knows its own few.
+    check(&page("AuthType Basic\nRequire valid-user"), &[]);
+    check(&page("JwtGate on\nAuthType Basic\nRequire valid-user"), &[]);
+    // What is said of writing is not said of reading.
+    check(&page("<Limit POST>\nRequire local\n</Limit>"), &[(INSIGHT, 2)]);
+    check(&page("<LimitExcept GET>\nRequire all denied\n</LimitExcept>"), &[(INSIGHT, 2)]);
+    check(&page("<Limit POST GET>\nRequire local\n</Limit>"), &[]);
+    let rule = "RewriteRule ^/m$ - [H=jwt-gate-status]";
+    check(&format!("{rule}\n<Location /m>\nRequire local\n</Location>"), &[]);
+    check(&format!("{rule}\n<Location /n>\nRequire local\n</Location>"), &[(INSIGHT, 1)]);
     check("AddHandler jwt-gate-explain .explain", &[(INSIGHT, 1)]);
     check("RewriteRule ^/x$ - [L,H=jwt-gate-status]", &[(INSIGHT, 1)]);
     check("RewriteRule ^/x$ - [handler=server-status]", &[]);

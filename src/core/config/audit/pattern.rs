@@ -51,17 +51,36 @@ fn is_fixed_expression(text: &str) -> bool {
     text.starts_with(['/', '(']) || text.is_empty()
 }
 
+/// The only path that a regular expression matches, if there is but one and it is written plainly.
+pub(super) fn only(expression: &str) -> Option<&str> {
+    let path = expression.strip_prefix('^')?.strip_suffix('$')?;
+    (path.starts_with('/') && !path.contains(is_special)).then_some(path)
+}
+
 /// A path, ending in `/`, that everything begins with that a regular expression matches.
 pub(super) fn beginning(expression: &str) -> String {
     let literal = expression.strip_prefix('^').unwrap_or_default();
-    let is_special = |c: char| matches!(c, '.' | '*' | '+' | '?' | '[' | '{' | '(' | '|' | '\\' | '$');
     let literal = if literal.contains('|') { "" } else { literal.split(is_special).next().unwrap_or_default() };
     literal.rfind('/').map_or_else(|| "/".to_owned(), |end| literal[..=end].to_owned())
+}
+
+fn is_special(character: char) -> bool {
+    matches!(character, '.' | '*' | '+' | '?' | '[' | '{' | '(' | '|' | '\\' | '$')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_of_one_path() {
+        assert_eq!((only("^/gate/status$"), only("^/$")), (Some("/gate/status"), Some("/")));
+        for several in
+            ["/m", "^/m", "/m$", "^m$", "^/m.$", "^/(m)$", "^/m|^/n$", "^/m$$", "^/[m]$", r"^/m\.x$", "", "^$"]
+        {
+            assert_eq!(only(several), None, "{several}");
+        }
+    }
 
     #[test]
     fn fixed_patterns() {

@@ -1,6 +1,6 @@
 //! One server of the configuration, and the questions that the audit asks of it.
 
-use super::statement::{Fact, Forwarder, Region, Section, Statement, Switch, covers, is_below, location};
+use super::statement::{Closes, Fact, Forwarder, Region, Section, Statement, Switch, covers, is_below, location};
 use super::{Finding, Severity};
 
 /// One server: the main one (`own` empty), or a virtual host, which inherits from it.
@@ -219,31 +219,34 @@ impl<'a> Server<'a> {
     /// What only administrators should see, with no `Require` line that keeps others out in the innermost place that has
     /// any. A token is no such thing: all callers have one.
     fn open_insights(self) -> Vec<Finding> {
-        let shown = self.statements().filter_map(|s| match &s.fact {
-            Fact::Insight { handler } => Some((s, handler)),
-            _ => None,
-        });
-        shown
-            .filter(|(statement, _)| {
-                let covering = || self.statements().filter(|s| covers(&s.place, &statement.place));
-                let required = covering().filter(|s| matches!(s.fact, Fact::Required { .. }));
-                let is_closed = required.max_by_key(|s| s.precedence()).is_some_and(|last| {
-                    let closes = |s: &Statement<'_>| matches!(s.fact, Fact::Required { closes: true, .. });
-                    covering().any(|s| s.is_beside(last) && closes(s))
-                });
-                !is_closed
-            })
-            .map(|(statement, handler)| {
-                let is_gated = self.turned_on(&statement.place, Switch::Gate).is_some()
-                    && self.in_force(&statement.place, Switch::TokenRequired).is_none_or(|(_, on)| on);
-                let everybody = if is_gated { "everybody with a token" } else { "everybody" };
-                let text = format!(
-                    "the handler {handler} tells {everybody} what only administrators should know: write `Require local` \
-                     beside it, or `Require ip` with the address of your monitoring"
-                );
-                statement.finding(Severity::Warning, "JG2110", text)
-            })
-            .collect()
+        let mut findings = Vec::new();
+        for statement in self.statements() {
+            let Fact::Insight { handler, path } = &statement.fact else { continue };
+            let rule = path.as_deref().map(location);
+            let place = rule.as_ref().map_or(&statement.place[..], |place| &place[..]);
+            let covering = || self.statements().filter(|s| covers(&s.place, place));
+            let is_gated = self.turned_on(place, Switch::Gate).is_some()
+                && self.in_force(place, Switch::TokenRequired).is_none_or(|(_, on)| on);
+            // Who has a token is known to the gate, unless another module finds out who calls.
+            let knows_callers = is_gated && !covering().any(|s| matches!(s.fact, Fact::OtherAuthType));
+            let closes = |s: &Statement<'_>| match s.fact {
+                Fact::Required { closes: Closes::All, .. } => true,
+                Fact::Required { closes: Closes::Strangers, .. } => !knows_callers,
+                _ => false,
+            };
+            let required = covering().filter(|s| matches!(s.fact, Fact::Required { .. }));
+            let innermost = required.max_by_key(|s| s.precedence());
+            if innermost.is_some_and(|last| covering().any(|s| s.is_beside(last) && closes(s))) {
+                continue;
+            }
+            let everybody = if is_gated { "everybody with a token" } else { "everybody" };
+            let text = format!(
+                "the handler {handler} tells {everybody} what only administrators should know: write `Require local` beside \
+                 it, or `Require ip` with the address of your monitoring"
+            );
+            findings.push(statement.finding(Severity::Warning, "JG2110", text));
+        }
+        findings
     }
 
     /// Who calls is known where the gate is on, and nowhere else. What patterns and expressions select cannot be seen

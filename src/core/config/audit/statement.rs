@@ -55,15 +55,16 @@ pub(super) enum Fact {
     /// What only administrators should see is shown, by this handler.
     Insight {
         handler: String,
+        /// Where a rule of the server has it answer; else where it is named.
+        path: Option<String>,
     },
     /// A plan of this name is defined.
     Plan(String),
-    /// A `Require` line: whether it names users, here or in a file of groups; which plans it names; and whether it keeps
-    /// anybody out.
+    /// A `Require` line: whether it names users, here or in a file of groups; which plans it names; and whom it keeps out.
     Required {
         users: bool,
         plans: Vec<String>,
-        closes: bool,
+        closes: Closes,
     },
     /// Paths stay in the client's spelling, in a part of it.
     KeptSpelling,
@@ -72,6 +73,17 @@ pub(super) enum Fact {
     TrustedProxy,
     /// Callers are told their plan and limits.
     Usage,
+}
+
+/// Whom a `Require` line keeps out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Closes {
+    /// Nobody, or nobody who only reads.
+    Nobody,
+    /// Who is not known.
+    Strangers,
+    /// All but those whom it names.
+    All,
 }
 
 /// What forwards.
@@ -235,6 +247,8 @@ pub(super) fn is_below(path: &str, above: &str) -> bool {
 #[derive(Default)]
 struct Reader {
     sections: usize,
+    /// Within a `<Limit>` that is not about GET.
+    is_for_others: bool,
 }
 
 impl Reader {
@@ -263,8 +277,21 @@ impl Reader {
                         place.iter().cloned().chain([Section { id: self.sections, region }]).collect()
                     }
                 };
+                let names_get = || node.args.split(['>', ' ', '\t']).any(|method| method == "GET");
+                let is_for_others = match section {
+                    "limit" => !names_get(),
+                    "limitexcept" => names_get(),
+                    _ => self.is_for_others,
+                };
+                let around = std::mem::replace(&mut self.is_for_others, is_for_others);
                 self.read(&node.children, &inner, server, hosts);
-            } else if let Some(fact) = fact(&name, &node.args, place.is_empty()) {
+                self.is_for_others = around;
+            } else if let Some(mut fact) = fact(&name, &node.args, place.is_empty()) {
+                if let Fact::Required { closes, .. } = &mut fact
+                    && self.is_for_others
+                {
+                    *closes = Closes::Nobody;
+                }
                 server.push(Statement { fact, node, place: Rc::clone(place) });
             }
         }
@@ -298,9 +325,9 @@ fn region(section: &str, args: &str) -> Option<Region> {
 /// Handlers that tell what only administrators should know.
 const INSIGHTS: [&str; 3] = ["jwt-gate-explain", "jwt-gate-metrics", "jwt-gate-status"];
 
-fn insight(handler: &str) -> Option<Fact> {
+fn insight(handler: &str, path: Option<String>) -> Option<Fact> {
     let shows = INSIGHTS.iter().any(|known| known.eq_ignore_ascii_case(handler));
-    shows.then(|| Fact::Insight { handler: handler.to_owned() })
+    shows.then(|| Fact::Insight { handler: handler.to_owned(), path })
 }
 
 /// What a directive says; `None` if it does not matter here. Rewriting in a section happens after
@@ -327,7 +354,12 @@ fn fact(name: &str, args: &str, server_wide: bool) -> Option<Fact> {
             Fact::Required {
                 users: names_users(word(asked)),
                 plans: words.iter().skip(asked + 1).filter(|_| of_plans).cloned().collect(),
-                closes: !(first_is("all") && word(1).eq_ignore_ascii_case("granted") || first_is("method")),
+                closes: match word(0).to_ascii_lowercase().as_str() {
+                    "all" if word(1).eq_ignore_ascii_case("granted") => Closes::Nobody,
+                    "method" => Closes::Nobody,
+                    "valid-user" | "jwt-issuer" => Closes::Strangers,
+                    _ => Closes::All,
+                },
             }
         }
         "jwtgatetoken" => Fact::Switch(Switch::TokenRequired, first_is("required")),
@@ -353,7 +385,7 @@ fn fact(name: &str, args: &str, server_wide: bool) -> Option<Fact> {
             let to = origin(&word(0)["proxy:".len()..]);
             Fact::Forward { by: Forwarder::Section, path: None, to, as_written: false }
         }
-        "sethandler" | "addhandler" => return insight(word(0)),
+        "sethandler" | "addhandler" => return insight(word(0), None),
         _ => return None,
     })
 }
@@ -402,7 +434,8 @@ fn rewrite(pattern: &str, url: &str, flags: &str, server_wide: bool) -> Option<F
     };
     let handler = flags.iter().filter_map(|flag| flag.split_once('=')).find_map(|(flag, handler)| {
         let names_it = flag.eq_ignore_ascii_case("h") || flag.eq_ignore_ascii_case("handler");
-        names_it.then(|| insight(handler))?
+        let only = pattern::only(pattern).filter(|_| server_wide && !has("nc", "nocase")).map(str::to_owned);
+        names_it.then(|| insight(handler, only.or_else(|| path.clone())))?
     });
     if handler.is_some() {
         return handler;
