@@ -35,13 +35,20 @@ impl Metering {
     /// Opens or makes the memory, with a place for each limit and issuer of the configuration.
     pub(crate) fn open(main: Server<'_>, plan: &Plan) -> Result<Self, ()> {
         let failed = |why: &str| main.log(Level::Error, || format!("JG2003 shared memory for metrics: {why}"));
-        let table = match existing(main) {
-            Some(table) => table,
-            None => new(main).map_err(|why| failed(&why))?,
+        let assign = |table| {
+            let issuers = plan.fetched_issuers().map(|(issuer, _)| issuer.def.name.as_str());
+            Metrics::assign(table, limits(main).map(|(_, def)| def.name.as_str()), issuers)
         };
-        let names = || limits(main).map(|(_, def)| def.name.as_str());
-        let issuers = plan.fetched_issuers().map(|(issuer, _)| issuer.def.name.as_str());
-        let metrics = Metrics::assign(table, names(), issuers).ok_or_else(|| failed("it is too small"))?;
+        let metrics = match existing(main).map(assign) {
+            Some(Some(metrics)) => metrics,
+            // Full of what an earlier build or configuration counted, so that what there always is has no place.
+            full => {
+                if full.is_some() {
+                    main.log(Level::Notice, || "JG2004 metrics start anew: their shared memory was full".to_owned());
+                }
+                assign(new(main).map_err(|why| failed(&why))?).ok_or_else(|| failed("it is too small"))?
+            }
+        };
         let left_out = metrics.left_out();
         if left_out > 0 {
             main.log(Level::Warning, || {

@@ -330,6 +330,21 @@ fn names_without_room_are_counted_together() {
     assert_eq!(limited(&text, "(other)", "allow").as_deref(), Some("1"));
 }
 
+/// Whoever opens a table of an earlier build may find no place for what has come since: that is told, and nothing of the
+/// table is changed by it.
+#[test]
+fn a_table_full_of_the_generation_before_has_no_place_for_what_is_new() {
+    let needed = (1..).find(|series| assigned(*series).is_some()).unwrap();
+    let geometry = Geometry::new(1, needed);
+    let words = memory(geometry);
+    let table = || MetricTable::open(&words, geometry).unwrap();
+    for number in 0..needed {
+        assert!(table().assign(SeriesId::new("of_another_build_total").with("limit", &number.to_string())).is_some());
+    }
+    table().begin_generation();
+    assert!(Metrics::assign(table(), [], []).is_none());
+}
+
 fn assigned(series: usize) -> Option<()> {
     let geometry = Geometry::new(1, series);
     let words = memory(geometry);
