@@ -165,7 +165,8 @@ pub(crate) fn has_quotas(main: Server<'_>) -> bool {
     wanted(main).iter().any(|Wanted { by: (_, quota), .. }| quota.is_some())
 }
 
-fn rules(main: Server<'_>) -> impl Iterator<Item = LockoutRule> {
+/// All rules of lock-outs.
+pub(crate) fn rules(main: Server<'_>) -> impl Iterator<Item = LockoutRule> {
     let sections = main.iter().flat_map(Server::own_sections);
     sections.filter_map(|section| section.lockout.flatten()).map(|lockout| lockout.rule)
 }

@@ -1,19 +1,21 @@
 //! Whom the gate has refused: noted when a client request is over, for the administrator.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use jwt_gate_core::config::limit::LimitDef;
 use jwt_gate_core::decision_log::SubjectHasher;
-use jwt_gate_core::limit::QUOTA_SUFFIX;
 use jwt_gate_core::net::address::AddressPrefix;
-use jwt_gate_core::refusals::{Entry, Geometry, NameId, RefusalTable, Who};
-use jwt_gate_core::status::RefusalStatus;
-use jwt_gate_core::time::UnixMicros;
-use jwt_gate_core::verdict::{Reason, Ruling};
+use jwt_gate_core::refusals::{Caller, Entry, Geometry, NameId, RefusalTable};
+use jwt_gate_core::status::{RefusalStatus, WaitStatus};
+use jwt_gate_core::time::Now;
+use jwt_gate_core::verdict::Ruling;
 
 use crate::account::Account;
 use crate::check::limits;
+use crate::counting::rules;
 use crate::decision_log::pseudonym;
-use crate::httpd::{Level, Log, Request, Segment, SegmentName, Server, lasting_secret};
+use crate::httpd::{Level, Log, Request, Segment, SegmentName, Server, lasting_secret, now};
 use crate::metrics::shard;
 use crate::sources::Plan;
 
@@ -26,7 +28,11 @@ pub(crate) struct Refusals {
     /// By server.
     servers: Vec<(NameId, AddressPrefix)>,
     names: HashMap<NameId, String>,
-    limits: HashMap<NameId, String>,
+    /// By the id of its name, with that of its terms.
+    limits: HashMap<NameId, (Arc<LimitDef>, NameId)>,
+    /// By its terms; `None`: lock-outs.
+    terms: HashMap<NameId, Option<Arc<LimitDef>>>,
+    lockouts: NameId,
     hasher: SubjectHasher,
 }
 
@@ -38,13 +44,21 @@ impl Refusals {
             None => new(main)
                 .map_err(|why| main.log(Level::Error, || format!("JG2003 shared memory for refusals: {why}")))?,
         };
-        let named = |name: String| (NameId::new(&name), name);
-        let names = || main.iter().map(|server| named(server.name()));
+        let plans = || plan.servers.iter().flat_map(|server| &server.plans).map(|plan| &**plan);
+        let of_limits = limits(main).map(|(_, def)| (Arc::clone(def), NameId::of_limit(def, plans())));
+        let limits: HashMap<_, _> = of_limits.map(|limit| (NameId::new(&limit.0.name), limit)).collect();
+        let lockouts = NameId::of_lockouts(rules(main));
+        let of_limits = limits.values().map(|(def, terms)| (*terms, Some(Arc::clone(def))));
+        let terms: HashMap<_, _> = of_limits.chain([(lockouts, None)]).collect();
+        table.keep_waits(|id| terms.contains_key(&id));
+        let names = || main.iter().map(|server| (NameId::new(&server.name()), server.name()));
         Ok(Self {
             table,
             servers: names().zip(&plan.servers).map(|((id, _), server)| (id, server.prefix)).collect(),
             names: names().collect(),
-            limits: limits(main).map(|(_, def)| named(def.name.clone())).collect(),
+            limits,
+            terms,
+            lockouts,
             hasher: SubjectHasher::new(lasting_secret(main)),
         })
     }
@@ -54,26 +68,36 @@ impl Refusals {
         let (Some(reason), Some((server, prefix))) = (account.ruling.reason(), self.servers.get(server)) else {
             return;
         };
+        let (now, identity) = (now(), account.identity.as_ref());
+        let caller = Caller {
+            address: prefix.block(first.client_address()),
+            peer: AddressPrefix::WHOLE.block(first.peer_address()),
+            subject: identity.and_then(|identity| pseudonym(self.hasher, identity)),
+            // As `pseudonym` of a caller without token.
+            api_key: identity.and_then(|identity| identity.key()).map(|key| self.hasher.hash("", key.id())),
+        };
         let entry = Entry {
             time: account.time,
+            noted: now.mono,
             server: *server,
             reason,
             would_deny: matches!(account.ruling, Ruling::WouldDeny(_)),
             status,
             limit: account.limit.as_ref().map(|def| NameId::new(&def.name)),
-            who: Who {
-                address: Some(prefix.block(first.client_address())),
-                subject: account.identity.as_ref().and_then(|identity| pseudonym(self.hasher, identity)),
-            },
+            who: caller.who(),
             until: account.until,
         };
         self.table.note(shard(), &entry);
-        let who = match &account.limit {
-            Some(def) => entry.who.counted_by(def),
-            // A lock-out.
-            None => Who { subject: None, ..entry.who },
+        if account.until.is_none() {
+            return;
+        }
+        let (who, terms) = match entry.limit.map(|id| self.limits.get(&id)) {
+            Some(Some((def, terms))) => (caller.counted_by(&def.key), *terms),
+            // There is none that the configuration does not have.
+            Some(None) => return,
+            None => (caller.locked_out(), self.lockouts),
         };
-        self.table.wait(&Entry { who, ..entry }, account.time);
+        self.table.wait(&Entry { time: now.wall, limit: Some(terms), who, ..entry });
     }
 
     /// The last refusals, the newest first.
@@ -81,15 +105,14 @@ impl Refusals {
         self.table.newest(NEWEST).into_iter().map(|entry| self.told(entry)).collect()
     }
 
-    /// Who is at a limit that there still is, or locked out.
-    pub(crate) fn waiting(&self, now: UnixMicros) -> Vec<RefusalStatus<'_>> {
-        let told = self.table.waiting(now).into_iter().map(|entry| self.told(entry));
-        told.filter(|told| told.entry.limit.is_none() || told.limit.is_some()).collect()
+    /// Who is at a limit, or locked out, on the terms that there are now.
+    pub(crate) fn waiting(&self, now: Now) -> Vec<WaitStatus<'_>> {
+        let told = |entry: Entry| Some(WaitStatus { limit: self.terms.get(&entry.limit?)?.as_deref(), entry });
+        self.table.waiting(now).into_iter().filter_map(told).collect()
     }
 
     fn told(&self, entry: Entry) -> RefusalStatus<'_> {
-        let suffix = if entry.reason == Reason::QuotaExceeded { QUOTA_SUFFIX } else { "" };
-        let limit = entry.limit.and_then(|id| self.limits.get(&id)).map(|name| format!("{name}{suffix}"));
+        let limit = entry.limit.and_then(|id| self.limits.get(&id)).map(|(def, _)| &**def);
         RefusalStatus { entry, server: self.names.get(&entry.server).map(String::as_str), limit }
     }
 }

@@ -52,7 +52,7 @@ fn status(runtime: &Runtime, server: usize, now: Now) -> String {
         plans: plans.iter().map(|plan| plan.name.as_str()).collect(),
         tables: runtime.occupancies(now),
         refusals: runtime.refusals.newest(),
-        waiting: runtime.refusals.waiting(now.wall),
+        waiting: runtime.refusals.waiting(now),
     }
     .to_json()
 }

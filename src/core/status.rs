@@ -5,7 +5,8 @@ use std::time::Duration;
 use ring::digest;
 use serde_json::{Map, Value, json};
 
-use crate::limit::Occupancy;
+use crate::config::limit::{KeyPart, LimitDef};
+use crate::limit::{Occupancy, QUOTA_SUFFIX};
 use crate::metrics::Table;
 use crate::metrics::{Durations, Totals};
 use crate::net::address::Cidr;
@@ -55,7 +56,7 @@ pub struct Status<'s> {
     /// The last refusals, the newest first.
     pub refusals: Vec<RefusalStatus<'s>>,
     /// Who is at a limit, or locked out.
-    pub waiting: Vec<RefusalStatus<'s>>,
+    pub waiting: Vec<WaitStatus<'s>>,
 }
 
 /// A refusal, with the names of the configuration.
@@ -65,8 +66,17 @@ pub struct RefusalStatus<'s> {
     pub entry: Entry,
     /// The name of the virtual host, if there still is one of that name.
     pub server: Option<&'s str>,
-    /// The name of the limit that refused, if there still is one of that name.
-    pub limit: Option<String>,
+    /// The limit that refused, if there still is one of that name.
+    pub limit: Option<&'s LimitDef>,
+}
+
+/// Who is at a limit, or locked out.
+#[derive(Clone, Debug)]
+pub struct WaitStatus<'s> {
+    /// What was noted.
+    pub entry: Entry,
+    /// The limit; `None`: locked out.
+    pub limit: Option<&'s LimitDef>,
 }
 
 /// Keys that are fetched.
@@ -140,49 +150,84 @@ impl Status<'_> {
             "revocations": revocations,
             "plans": plans,
             "tables": tables.collect::<Vec<_>>(),
-            "refusals": refusals.iter().map(RefusalStatus::refused).collect::<Vec<_>>(),
-            "at_limit": waiting.iter().map(|waiting| waiting.waiting(*time)).collect::<Vec<_>>(),
+            "refusals": refusals.iter().map(RefusalStatus::to_json).collect::<Vec<_>>(),
+            "at_limit": waiting.iter().map(|one| one.to_json(*time)).collect::<Vec<_>>(),
         })
         .to_string()
     }
 }
 
 impl RefusalStatus<'_> {
-    fn refused(&self) -> Map<String, Value> {
-        let mut told = self.told();
-        told.insert("time".to_owned(), self.entry.time.rfc3339().to_string().into());
-        told.insert("server".to_owned(), self.server.into());
-        told.insert("status".to_owned(), self.entry.status.into());
-        told
-    }
-
-    fn waiting(&self, now: UnixMicros) -> Map<String, Value> {
-        let mut told = self.told();
-        if let Some(until) = self.entry.until {
-            told.insert("until".to_owned(), until.rfc3339().to_string().into());
-            told.insert("seconds".to_owned(), until.since(now).as_secs().into());
-        }
-        told
-    }
-
     /// What was refused by no limit has none; a limit that is no more is null.
-    fn told(&self) -> Map<String, Value> {
-        let Entry { reason, limit, who: Who { address, subject }, .. } = self.entry;
-        let members = [
+    fn to_json(&self) -> Value {
+        let Entry { time, status, limit, who: Who { address, subject }, .. } = self.entry;
+        object([
+            ("time", Some(time.rfc3339().to_string().into())),
+            ("server", Some(self.server.into())),
             ("verdict", Some(self.entry.ruling().verdict().into())),
-            ("reason", Some(reason.word().into())),
-            ("limit", limit.map(|_| self.limit.clone().into())),
-            ("address", address.map(|block| shown(block).into())),
+            ("reason", Some(self.entry.reason.word().into())),
+            ("status", Some(status.into())),
+            ("limit", limit.map(|_| self.limit.map(|def| limit_name(def, self.entry.reason)).into())),
+            ("address", address.map(shown)),
             ("subject", subject.map(|subject| subject.to_string().into())),
-        ];
-        members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+        ])
     }
 }
 
+impl WaitStatus<'_> {
+    /// By what a limit counts and cannot be told is in `of_one`: who is refused are all with one value of each of these.
+    /// A subject that is null stands for all who have none.
+    fn to_json(&self, now: UnixMicros) -> Value {
+        let Entry { until, who: Who { address, subject }, .. } = self.entry;
+        let key = self.limit.map_or(&[KeyPart::Address][..], |def| &def.key);
+        let counts = |part| key.contains(&part);
+        let by_address = counts(KeyPart::Address);
+        let untold: Vec<String> = key.iter().filter_map(|part| untold(part, key)).collect();
+        let seconds = until.map(|until| until.since(now).as_secs().into());
+        object([
+            ("verdict", Some(self.entry.ruling().verdict().into())),
+            ("reason", Some(self.entry.reason.word().into())),
+            ("limit", self.limit.map(|def| limit_name(def, self.entry.reason).into())),
+            ("address", address.filter(|_| by_address).map(shown)),
+            ("peer", address.filter(|_| !by_address).map(shown)),
+            (
+                "subject",
+                (counts(KeyPart::Subject) || counts(KeyPart::ApiKey))
+                    .then(|| subject.map(|one| one.to_string()).into()),
+            ),
+            ("of_one", (!untold.is_empty()).then(|| untold.into())),
+            ("until", until.map(|until| until.rfc3339().to_string().into())),
+            ("seconds", seconds),
+        ])
+    }
+}
+
+/// The word of a part of a key whose value [`Caller::counted_by`](crate::refusals::Caller::counted_by) does not tell.
+fn untold(part: &KeyPart, key: &[KeyPart]) -> Option<String> {
+    match part {
+        KeyPart::Global | KeyPart::Address | KeyPart::Subject => None,
+        KeyPart::Peer => key.contains(&KeyPart::Address).then(|| "peer".to_owned()),
+        KeyPart::ApiKey => key.contains(&KeyPart::Subject).then(|| "api-key".to_owned()),
+        KeyPart::Client => Some("client".to_owned()),
+        KeyPart::Issuer => Some("issuer".to_owned()),
+        KeyPart::Claim(name) => Some(format!("claim:{name}")),
+    }
+}
+
+fn limit_name(def: &LimitDef, reason: Reason) -> String {
+    let suffix = if reason == Reason::QuotaExceeded { QUOTA_SUFFIX } else { "" };
+    format!("{}{suffix}", def.name)
+}
+
+/// Of the members that there are.
+fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
+    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Map<_, _>>().into()
+}
+
 /// A single address as such.
-fn shown(block: Cidr) -> String {
+fn shown(block: Cidr) -> Value {
     let whole = if block.network().is_ipv4() { 32 } else { 128 };
-    if block.prefix() == whole { block.network().to_string() } else { block.to_string() }
+    if block.prefix() == whole { block.network().to_string().into() } else { block.to_string().into() }
 }
 
 fn reasons(counts: &[(Reason, u128)]) -> Map<String, Value> {

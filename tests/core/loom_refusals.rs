@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jwt_gate_core::refusals::{Entry, Geometry, NameId, RefusalTable, Who};
 use jwt_gate_core::sync::AtomicU64;
-use jwt_gate_core::time::UnixMicros;
+use jwt_gate_core::time::{MonoNanos, Now, UnixMicros};
 use jwt_gate_core::verdict::Reason;
 use loom::thread;
 
@@ -42,6 +42,7 @@ fn geometry() -> Geometry {
 fn entry(number: u64) -> Entry {
     Entry {
         time: UnixMicros(number),
+        noted: MonoNanos(number * 1000),
         server: NameId::new(&number.to_string()),
         reason: Reason::RateLimited,
         would_deny: false,
@@ -86,14 +87,14 @@ fn who_reads_meanwhile_sees_the_old_the_new_or_nothing() {
 #[test]
 fn who_waits_is_told_once() {
     explore_within(0, || {
-        let (memory, now) = (Memory::new(), UnixMicros(0));
+        let (memory, now) = (Memory::new(), Now { mono: MonoNanos(1000), wall: UnixMicros(1) });
         let table = memory.table();
         let elsewhere = Entry { server: NameId::new(""), ..entry(1) };
-        let other = memory.spawn(move |memory| memory.table().wait(&elsewhere, now));
-        table.wait(&entry(1), now);
+        let other = memory.spawn(move |memory| memory.table().wait(&elsewhere));
+        table.wait(&entry(1));
         other.join().unwrap();
         assert!(table.waiting(now).len() <= 1);
-        table.wait(&entry(1), now);
+        table.wait(&entry(1));
         assert_eq!(table.waiting(now).len(), 1);
     });
 }

@@ -7,18 +7,23 @@ use std::thread;
 use std::time::Duration;
 
 use jwt_gate_core::config::limit::{self, LimitDef};
+use jwt_gate_core::config::plan::{self, PlanDef};
 use jwt_gate_core::decision_log::SubjectHash;
+use jwt_gate_core::limit::LockoutRule;
 use jwt_gate_core::metrics::Mismatch;
 use jwt_gate_core::net::address::Cidr;
-use jwt_gate_core::refusals::{Entry, Geometry, NameId, RefusalTable, Who};
+use jwt_gate_core::refusals::{Caller, Entry, Geometry, NameId, RefusalTable, Who};
 use jwt_gate_core::sync::{AtomicU64, Ordering::Relaxed};
-use jwt_gate_core::time::UnixMicros;
+use jwt_gate_core::time::{MonoNanos, Now, UnixMicros};
 use jwt_gate_core::verdict::{Reason, Ruling};
 use proptest::prelude::*;
 
 const NOW: UnixMicros = UnixMicros::from_secs(1_700_000_000);
+/// When the clocks began that nobody sets.
+const BOOT: UnixMicros = UnixMicros::from_secs(1_699_000_000);
+const DAY: u64 = 86_400;
 /// Words of an entry with its seal, and of the place that it is in.
-const WRITTEN: usize = 10;
+const WRITTEN: usize = 11;
 const LINE: usize = 16;
 
 fn memory(geometry: Geometry) -> Vec<AtomicU64> {
@@ -36,10 +41,21 @@ fn after(seconds: u64) -> UnixMicros {
     NOW.saturating_add(Duration::from_secs(seconds))
 }
 
+/// Both clocks, when nobody has set one.
+fn clocks(wall: UnixMicros) -> Now {
+    Now { mono: MonoNanos::default().saturating_add(wall.since(BOOT)), wall }
+}
+
+/// The same entry, noted at another time.
+fn noted(entry: Entry, now: Now) -> Entry {
+    Entry { time: now.wall, noted: now.mono, ..entry }
+}
+
 /// All of it follows from the number.
 fn entry(number: u64) -> Entry {
     Entry {
         time: UnixMicros(NOW.0 + number),
+        noted: clocks(UnixMicros(NOW.0 + number)).mono,
         server: NameId::new(&format!("server {number}")),
         reason: Reason::ALL[number as usize % Reason::ALL.len()],
         would_deny: number.is_multiple_of(5),
@@ -58,9 +74,10 @@ fn who(number: u64) -> Who {
     }
 }
 
-/// One who is refused by a limit up to some moment.
+/// One who is refused now by a limit, up to some moment.
 fn waiting(number: u64, until: UnixMicros) -> Entry {
-    Entry { limit: Some(NameId::new("limit")), reason: Reason::RateLimited, until: Some(until), ..entry(number) }
+    let refused = noted(entry(number), clocks(NOW));
+    Entry { limit: Some(NameId::new("limit")), reason: Reason::RateLimited, until: Some(until), ..refused }
 }
 
 #[test]
@@ -81,34 +98,48 @@ fn the_newest_of_all_shards_come_first() {
 }
 
 #[test]
+fn the_newest_come_first_whatever_is_done_to_the_wall_clock() {
+    let words = memory(Geometry::DEFAULT);
+    let table = open(&words, Geometry::DEFAULT);
+    let early: Vec<Entry> = (0..64).map(entry).map(|entry| Entry { time: after(7200), ..entry }).collect();
+    let late: Vec<Entry> = (64..364).map(entry).collect();
+    for (shard, entry) in early.iter().chain(&late).enumerate() {
+        table.note(shard, entry);
+    }
+    assert_eq!(table.newest(64), late.into_iter().rev().take(64).collect::<Vec<_>>());
+}
+
+#[test]
 fn who_waits_is_known_once_and_up_to_the_end() {
     let geometry = Geometry::new(1, 1, 8);
     let words = memory(geometry);
     let table = open(&words, geometry);
-    table.wait(&waiting(1, after(60)), NOW);
-    table.wait(&Entry { until: None, ..waiting(2, NOW) }, NOW);
-    table.wait(&waiting(3, NOW), NOW);
-    assert_eq!(table.waiting(NOW), [waiting(1, after(60))]);
-    assert_eq!(table.waiting(after(59)).len(), 1);
-    assert_eq!(table.waiting(after(60)), []);
+    table.wait(&waiting(1, after(60)));
+    table.wait(&Entry { until: None, ..waiting(2, NOW) });
+    table.wait(&waiting(3, NOW));
+    let known = |seconds| table.waiting(clocks(after(seconds)));
+    assert_eq!(known(0), [waiting(1, after(60))]);
+    assert_eq!(known(59).len(), 1);
+    assert_eq!(known(60), []);
 
     // The same wait, told later and rounded up otherwise, from another virtual host: nothing is written.
     let before: Vec<u64> = words.iter().map(|word| word.load(Relaxed)).collect();
-    let again = Entry { time: after(5), status: 200, server: NameId::new("other"), ..waiting(1, after(61)) };
-    table.wait(&again, after(5));
+    let later = |entry| noted(entry, clocks(after(5)));
+    table.wait(&Entry { status: 200, server: NameId::new("other"), ..later(waiting(1, after(61))) });
     assert_eq!(words.iter().map(|word| word.load(Relaxed)).collect::<Vec<_>>(), before);
     // Another one.
-    let longer = waiting(1, after(90));
-    table.wait(&longer, after(5));
-    assert_eq!(table.waiting(after(5)), [longer]);
-    // A quota of the same limit, its dry run and a lock-out are waits of their own; who waits longest comes first.
-    let other = Entry { reason: Reason::QuotaExceeded, ..waiting(1, after(1000)) };
-    let trial = Entry { would_deny: true, ..waiting(1, after(80)) };
-    let locked = Entry { limit: None, reason: Reason::LockedOut, ..waiting(1, after(70)) };
+    let longer = later(waiting(1, after(90)));
+    table.wait(&longer);
+    assert_eq!(known(5), [longer]);
+    // A quota of the same limit, its dry run, other terms and a lock-out are waits of their own; who waits longest comes
+    // first.
+    let other = Entry { reason: Reason::QuotaExceeded, ..later(waiting(1, after(1000))) };
+    let trial = Entry { would_deny: true, ..later(waiting(1, after(80))) };
+    let locked = Entry { limit: Some(NameId::new("rules")), reason: Reason::LockedOut, ..later(waiting(1, after(70))) };
     for entry in [&trial, &locked, &other] {
-        table.wait(entry, after(5));
+        table.wait(entry);
     }
-    assert_eq!(table.waiting(after(5)), [other, longer, trial, locked]);
+    assert_eq!(known(5), [other, longer, trial, locked]);
 }
 
 #[test]
@@ -117,14 +148,131 @@ fn those_are_known_who_wait_longest() {
     let words = memory(geometry);
     let table = open(&words, geometry);
     for number in [30, 10, 50, 20, 40, 5] {
-        table.wait(&waiting(number, after(number)), NOW);
+        table.wait(&waiting(number, after(number)));
     }
-    let known = |now| table.waiting(now).iter().map(|entry| entry.until.unwrap()).collect::<Vec<_>>();
+    let known = |now| table.waiting(clocks(now)).iter().map(|entry| entry.until.unwrap()).collect::<Vec<_>>();
     assert_eq!(known(NOW), [50, 40, 30, 20].map(after));
     // Where a wait is over, there is room.
-    table.wait(&waiting(25, after(25)), after(20));
+    table.wait(&noted(waiting(25, after(25)), clocks(after(20))));
     assert_eq!(known(after(20)), [50, 40, 30, 25].map(after));
     assert_eq!(Geometry::DEFAULT.waits(), 512);
+}
+
+#[test]
+fn who_is_not_refused_for_a_day_is_told_no_more_and_gives_way() {
+    let geometry = Geometry::new(1, 1, 1);
+    let words = memory(geometry);
+    let table = open(&words, geometry);
+    let count = |seconds| table.waiting(clocks(after(seconds))).len();
+    let month = after(30 * DAY);
+    for number in 0..4 {
+        table.wait(&waiting(number, month));
+    }
+    assert_eq!((count(DAY - 1), count(DAY)), (4, 0));
+    // One who is refused again and again is told all the time, for one write in an hour.
+    let mut written = Vec::new();
+    for minute in 1..=3 * 24 * 60 {
+        let again = noted(waiting(1, month), clocks(after(60 * minute)));
+        table.wait(&again);
+        if table.waiting(clocks(after(60 * minute))).contains(&again) {
+            written.push(minute);
+        }
+    }
+    assert_eq!(written, (1..=3 * 24).map(|hour| 60 * hour).collect::<Vec<_>>());
+    // The others have given way to those who wait a second.
+    for number in 5..8 {
+        table.wait(&noted(waiting(number, after(3 * DAY + 1)), clocks(after(3 * DAY))));
+    }
+    assert_eq!(count(3 * DAY), 4);
+}
+
+#[test]
+fn waits_from_before_the_wall_clock_was_set_are_told_no_more_and_give_way() {
+    let geometry = Geometry::new(1, 1, 1);
+    let words = memory(geometry);
+    let table = open(&words, geometry);
+    // A second later by the clock that nobody sets.
+    let mono = clocks(after(1)).mono;
+    for number in 0..4 {
+        table.wait(&waiting(number, after(60)));
+    }
+    // What a clock is kept right by is less.
+    for wall in [NOW, after(2)] {
+        assert_eq!(table.waiting(Now { mono, wall }).len(), 4);
+    }
+    let (back, ahead) = (NOW.saturating_sub(Duration::from_secs(7200)), after(10));
+    for wall in [back, ahead] {
+        assert_eq!(table.waiting(Now { mono, wall }), []);
+    }
+    let shorter = noted(waiting(1, back.saturating_add(Duration::from_secs(3))), Now { mono, wall: back });
+    let another = noted(waiting(9, back.saturating_add(Duration::from_secs(2))), Now { mono, wall: back });
+    table.wait(&shorter);
+    table.wait(&another);
+    assert_eq!(table.waiting(Now { mono, wall: back }), [shorter, another]);
+}
+
+#[test]
+fn waits_on_terms_that_are_no_more_are_forgotten() {
+    let geometry = Geometry::new(1, 1, 1);
+    let words = memory(geometry);
+    let table = open(&words, geometry);
+    let (kept, gone) = (NameId::new("kept"), NameId::new("gone"));
+    let wait = |number, terms| Entry { limit: terms, ..waiting(number, after(3600)) };
+    for entry in [wait(1, Some(kept)), wait(2, Some(gone)), wait(3, None), wait(4, Some(gone))] {
+        table.wait(&entry);
+    }
+    table.keep_waits(|id| id == kept);
+    assert_eq!(table.waiting(clocks(NOW)), [wait(1, Some(kept))]);
+    // Nothing of them is left, and there is room.
+    let stale = |word: &&AtomicU64| word.load(Relaxed) == after(3600).0;
+    assert_eq!(words.iter().filter(stale).count(), 1);
+    for number in 5..8 {
+        table.wait(&Entry { until: Some(after(1)), ..wait(number, Some(kept)) });
+    }
+    assert_eq!(table.waiting(clocks(NOW)).len(), 4);
+}
+
+#[test]
+fn terms_are_others_with_every_number_that_a_caller_may_have() {
+    let def = |text: &str| -> LimitDef { limit::parse(&text.split(' ').collect::<Vec<_>>()).unwrap().unwrap() };
+    let plan = |text: &str| -> PlanDef { plan::parse(&text.split(' ').collect::<Vec<_>>()).unwrap() };
+    let (gold, free) = (plan("gold rate=9/s"), plan("free quota=1/day"));
+    let of = |text: &str| NameId::of_limit(&def(text), [&gold].into_iter());
+    let first = of("a key=subject rate=5/s burst=6 quota=2/month");
+    for other in [
+        "b key=subject rate=5/s burst=6 quota=2/month",
+        "a key=address rate=5/s burst=6 quota=2/month",
+        "a key=subject rate=6/s burst=6 quota=2/month",
+        "a key=subject rate=5/s burst=7 quota=2/month",
+        "a key=subject rate=5/s burst=6 quota=1000000/month",
+        "a key=subject rate=5/s burst=6 quota=2/day",
+        "a key=subject rate=5/s burst=6",
+        "a key=subject rate=5/s burst=6 quota=2/month plan-claim=tier",
+        "a key=subject rate=5/s burst=6 quota=2/month default-plan=gold",
+        "a key=subject rate=5/s burst=6 quota=2/month exempt=@office",
+        "a key=subject rate=5/s burst=6 quota=2/month dry-run",
+    ] {
+        assert_ne!(of(other), first, "{other}");
+    }
+    // Of its plans the order is all the same, and of a limit without plans they are.
+    let with = |plans: &[&PlanDef], text| NameId::of_limit(&def(text), plans.iter().copied());
+    let (follows, alone) = ("a key=subject rate=5/s", "a key=address rate=5/s");
+    assert_eq!(with(&[&gold, &free], follows), with(&[&free, &gold, &free], follows));
+    for changed in [plan("gold rate=8/s"), plan("gold rate=9/s quota=3/day"), plan("silver rate=9/s")] {
+        assert_ne!(with(&[&changed, &free], follows), with(&[&gold, &free], follows), "{changed:?}");
+        assert_eq!(with(&[&changed, &free], alone), with(&[&gold, &free], alone));
+    }
+
+    let rule = |failures, within, block| {
+        let [within, block] = [within, block].map(Duration::from_secs);
+        LockoutRule { failures, within, block }
+    };
+    let of = |rules: &[LockoutRule]| NameId::of_lockouts(rules.iter().copied());
+    let (first, second) = (rule(5, 60, 60), rule(20, 60, 60));
+    assert_eq!(of(&[first, second]), of(&[second, first, second]));
+    for other in [&[][..], &[first], &[second], &[first, rule(20, 61, 60)], &[first, rule(20, 60, 61)]] {
+        assert_ne!(of(other), of(&[first, second]), "{other:?}");
+    }
 }
 
 /// A process is killed, or pauses, in the middle of an entry: others go on, and what is half and half is left out.
@@ -185,7 +333,7 @@ fn a_flood_shows_whole_entries_only() {
                 for round in 0.. {
                     let number = round * WRITERS + writer;
                     table.note(0, &entry(number));
-                    table.wait(&waiting(number % 1000, after(number % 1000)), NOW);
+                    table.wait(&waiting(number % 1000, after(number % 1000)));
                     if stop.load(Relaxed) {
                         break;
                     }
@@ -199,8 +347,8 @@ fn a_flood_shows_whole_entries_only() {
                 assert_eq!(found, entry(found.time.0 - NOW.0));
                 seen += 1;
             }
-            for found in table.waiting(NOW) {
-                let number = found.time.0 - NOW.0;
+            for found in table.waiting(clocks(NOW)) {
+                let number = found.until.unwrap().since(NOW).as_secs();
                 assert_eq!(found, waiting(number, after(number)));
             }
         }
@@ -235,23 +383,34 @@ fn sizes_are_kept_in_bounds() {
 }
 
 #[test]
-fn a_limit_refuses_those_with_the_same_of_what_it_counts_by() {
+fn only_those_are_told_who_are_counted_together() {
     let def = |key: &str| -> LimitDef { limit::parse(&["a", &format!("key={key}"), "rate=1/s"]).unwrap().unwrap() };
-    let known = who(2);
-    let (address, subject) = (Who { subject: None, ..known }, Who { address: None, ..known });
-    for (key, expected) in [
-        ("global", Who::default()),
-        ("address", address),
-        ("peer", address),
-        ("subject", subject),
-        ("client", subject),
-        ("claim:org", subject),
-        ("address+subject", known),
+    let block = |text: &str| text.parse::<Cidr>().unwrap();
+    let [subject, api_key] = [1, 2].map(SubjectHash::from_bits);
+    let (client, peer) = (block("192.0.2.7"), block("10.0.0.1"));
+    let caller = Caller { address: client, peer, subject: Some(subject), api_key: Some(api_key) };
+    for (key, address, told) in [
+        ("global", None, None),
+        ("address", Some(client), None),
+        ("peer", Some(peer), None),
+        ("address+peer", Some(client), None),
+        ("subject", None, Some(subject)),
+        ("api-key", None, Some(api_key)),
+        ("subject+api-key", None, Some(subject)),
+        ("issuer", None, None),
+        ("client", None, None),
+        ("claim:org", None, None),
+        ("peer+subject+client", Some(peer), Some(subject)),
+        ("address+issuer", Some(client), None),
     ] {
-        assert_eq!(known.counted_by(&def(key)), expected, "{key}");
+        assert_eq!(caller.counted_by(&def(key).key), Who { address, subject: told }, "{key}");
     }
-    // Of a caller without subject, the address is what is known.
-    assert_eq!(address.counted_by(&def("client")), address);
+    let nobody = Caller { subject: None, api_key: None, ..caller };
+    for key in ["subject", "api-key"] {
+        assert_eq!(nobody.counted_by(&def(key).key), Who::default(), "{key}");
+    }
+    assert_eq!(caller.who(), Who { address: Some(client), subject: Some(subject) });
+    assert_eq!(caller.locked_out(), Who { address: Some(client), subject: None });
 }
 
 proptest! {
@@ -270,11 +429,11 @@ proptest! {
         }
         let table = open(&hostile, geometry);
         prop_assert_eq!(table.newest(64), []);
-        prop_assert_eq!(table.waiting(UnixMicros(0)), []);
+        prop_assert_eq!(table.waiting(Now::default()), []);
         table.note(0, &entry(3));
-        table.wait(&waiting(3, after(3)), NOW);
+        table.wait(&waiting(3, after(3)));
         prop_assert_eq!(table.newest(64), [entry(3)]);
-        prop_assert_eq!(table.waiting(NOW), [waiting(3, after(3))]);
+        prop_assert_eq!(table.waiting(clocks(NOW)), [waiting(3, after(3))]);
         // With a seal that is right, of facts that are not.
         let sealed = memory(geometry);
         open(&sealed, geometry).note(0, &Entry { time: UnixMicros(0), ..entry(3) });

@@ -239,11 +239,141 @@ fn a_graceful_restart_keeps_them_and_tells_no_names_that_are_gone() {
 
     server.graceful_with(&gated(BY_USER, "other.test"));
     assert_eq!(document(&server)["refusals"], before["refusals"]);
-    assert_eq!(document(&server)["at_limit"][0]["until"], before["at_limit"][0]["until"]);
+    // Who was at it may have been let in meanwhile, until there is a refusal again.
+    assert_eq!(document(&server)["at_limit"], json!([]));
+    assert_eq!(server.get("/limited").bearer(&alice).status(), 429);
+    let after = await_refusals(&server, 3);
+    assert_eq!((&after["at_limit"][0]["limit"], &after["at_limit"][1]), (&json!("by-user"), &Value::Null));
+    // What is as before is kept.
+    server.graceful();
+    assert_eq!(document(&server)["at_limit"][0]["until"], after["at_limit"][0]["until"]);
     // A start begins anew.
     server.stop();
     server.start_again();
     assert_eq!((&document(&server)["refusals"], &document(&server)["at_limit"]), (&json!([]), &json!([])));
+}
+
+/// Limits and reasons of those who are at a limit.
+fn at_limit(server: &Server) -> Vec<String> {
+    let said = document(server);
+    let told = said["at_limit"].as_array().unwrap().iter();
+    let mut told: Vec<_> =
+        told.map(|one| one["limit"].as_str().or(one["reason"].as_str()).unwrap().to_owned()).collect();
+    told.sort_unstable();
+    told
+}
+
+#[test]
+fn whom_another_configuration_may_let_in_is_told_no_more() {
+    let gated = |quota: &str, gold: &str, lockout: &str| {
+        format!(
+            r#"{MAIN}
+            ProxyPass / ${{APP}}/
+            JwtGatePlan gold rate=1000/s quota={gold}
+            <Location "/by-quota">
+                JwtGate on
+                JwtGateLimit by-quota key=subject rate=1000/s {quota}
+            </Location>
+            <Location "/by-plan">
+                JwtGate on
+                JwtGateLimit by-plan key=subject rate=1000/s default-plan=gold
+            </Location>
+            <Location "/by-rate">
+                JwtGate on
+                JwtGateLimit by-rate key=subject rate=1/d quota=9/day
+            </Location>
+            <Location "/login">
+                JwtGate on
+                {lockout}
+            </Location>
+            {STATUS}"#
+        )
+    };
+    let lockout = "JwtGateLockout failures=1/1h block=2h";
+    let mut server = Site::new().start(&gated("quota=2/month", "1/month", lockout));
+    server.expect_log("JG3002");
+    let alice = valid(&server, "alice");
+    let statuses = |path: &str, times: usize| -> Vec<u16> {
+        (0..times).map(|_| server.get(path).bearer(&alice).status()).collect()
+    };
+    assert_eq!(statuses("/by-quota", 3), [200, 200, 429]);
+    assert_eq!(statuses("/by-plan", 2), [200, 429]);
+    assert_eq!(statuses("/by-rate", 2), [200, 429]);
+    assert_eq!(server.get("/login").from("127.0.0.7").bearer(server.token().forge()).status(), 401);
+    assert_eq!(server.get("/login").from("127.0.0.7").bearer(&alice).status(), 429);
+    await_true("all four", || at_limit(&server) == ["by-plan-quota", "by-quota-quota", "by-rate", "locked-out"]);
+
+    server.graceful_with(&gated("quota=1000000/month", "1/month", lockout));
+    assert_eq!(at_limit(&server), ["by-plan-quota", "by-rate", "locked-out"]);
+    assert_eq!(server.get("/by-quota").bearer(&alice).status(), 200);
+    server.graceful_with(&gated("", "1/month", ""));
+    assert_eq!(at_limit(&server), ["by-plan-quota", "by-rate"]);
+    assert_eq!(server.get("/login").from("127.0.0.7").bearer(&alice).status(), 200);
+    server.graceful_with(&gated("", "5/month", ""));
+    assert_eq!(at_limit(&server), Vec::<String>::new());
+    assert_eq!(server.get("/by-plan").bearer(&alice).status(), 200);
+    // The refusals were ones all the same.
+    assert_eq!(document(&server)["refusals"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn nobody_is_blamed_who_only_shares_a_bucket() {
+    let place = |name: &str, key: &str| {
+        format!("<Location /{name}>\nJwtGate on\nJwtGateLimit {name} key={key} rate=1/d burst=1\n</Location>\n")
+    };
+    let keys = ["peer", "issuer", "client", "claim:org", "peer+subject", "address+claim:org+client"];
+    let places: String = keys.iter().map(|key| place(&key.replace([':', '+'], "-"), key)).collect();
+    let server = Site::new().load(&["remoteip"]).start(&format!(
+        "{MAIN}ProxyPass / ${{APP}}/\nRemoteIPHeader X-Client\nRemoteIPInternalProxy 127.0.0.1\n{places}{STATUS}"
+    ));
+    let token = |subject: &str| server.token().claim("sub", subject).claim("azp", "shop").claim("org", "acme").sign();
+    for key in keys {
+        let path = format!("/{}", key.replace([':', '+'], "-"));
+        // Where it counts whose request it is, that of one caller.
+        let callers = if key.contains("subject") || key.contains("address") { [7; 4] } else { [1, 2, 3, 4] };
+        let statuses = callers.map(|caller| {
+            let request = server.get(&path).header("X-Client", format!("192.0.2.{caller}"));
+            request.bearer(token(&format!("user-{caller}"))).status()
+        });
+        assert_eq!(statuses, [200, 429, 429, 429], "{key}");
+    }
+    let expected = |subject: &Value| {
+        vec![
+            json!({"limit": "address-claim-org-client", "address": "192.0.2.7", "of_one": ["claim:org", "client"]}),
+            json!({"limit": "claim-org", "of_one": ["claim:org"]}),
+            json!({"limit": "client", "of_one": ["client"]}),
+            json!({"limit": "issuer", "of_one": ["issuer"]}),
+            json!({"limit": "peer", "peer": "127.0.0.1"}),
+            json!({"limit": "peer-subject", "peer": "127.0.0.1", "subject": subject}),
+        ]
+    };
+    await_true("six limits", || at_limit(&server).len() == expected(&Value::Null).len());
+    let said = document(&server);
+    let mut waiting = told(&said["at_limit"], &["until", "seconds", "verdict", "reason"]);
+    waiting.sort_by_key(|one| one["limit"].to_string());
+    let of = |limit: &str| {
+        let mut all = said["refusals"].as_array().unwrap().iter();
+        all.find(|one| one["limit"] == limit).unwrap()["subject"].clone()
+    };
+    assert!(of("peer-subject").is_string());
+    assert_eq!(waiting, expected(&of("peer-subject")));
+
+    let browser = Chromium::start(&server);
+    let page = browser.page(&url(&server));
+    page.looks("light", 1280, 900);
+    for text in [
+        "all through 127.0.0.1",
+        "all of one issuer",
+        "all of one claim:org",
+        ", through 127.0.0.1",
+        "192.0.2.7, of one claim:org and client",
+        "refused in the last 24 h",
+    ] {
+        await_text(&page, text);
+    }
+    assert!(!page.text().contains("everybody"));
+    show(&page, "shared");
+    assert_eq!(page.console(), Vec::<Value>::new());
 }
 
 #[test]

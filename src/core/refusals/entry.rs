@@ -1,21 +1,27 @@
 //! One refusal, as the words that are kept of it.
 
+use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::hash::Hasher;
 use std::net::IpAddr;
 
 use siphasher::sip::SipHasher24;
 
-use crate::config::limit::{KeyPart, LimitDef};
+use crate::config::limit::LimitDef;
+use crate::config::plan::PlanDef;
 use crate::decision_log::SubjectHash;
+use crate::limit::LockoutRule;
 use crate::net::address::Cidr;
-use crate::time::UnixMicros;
+use crate::time::{MonoNanos, UnixMicros};
 use crate::verdict::{Reason, Ruling};
 
 /// A refusal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Entry {
-    /// When it was decided.
+    /// When it was decided; of a wait, when it was noted.
     pub time: UnixMicros,
+    /// When it was noted, on the clock that nobody sets.
+    pub noted: MonoNanos,
     /// The virtual host.
     pub server: NameId,
     /// Why.
@@ -24,9 +30,9 @@ pub struct Entry {
     pub would_deny: bool,
     /// Of the answer.
     pub status: u16,
-    /// The limit that refused.
+    /// The limit that refused; of a wait, the terms by which a limit or a lock-out did.
     pub limit: Option<NameId>,
-    /// Who was refused.
+    /// Who was refused; of a wait, who is counted together.
     pub who: Who,
     /// When a limit or a lock-out is over.
     pub until: Option<UnixMicros>,
@@ -35,18 +41,19 @@ pub struct Entry {
 /// Who was refused: as much of it as is known, or as a limit counts.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Who {
-    /// The client's address, with those that are counted together with it.
+    /// The client's address, with those that are counted together with it; or the peer's, for a limit that counts peers.
     pub address: Option<Cidr>,
-    /// The pseudonym of the subject.
+    /// The pseudonym of the subject, or of the API key.
     pub subject: Option<SubjectHash>,
 }
 
-/// What stands for a name of the configuration. It is known again as long as something has that name.
+/// What stands for a name of the configuration, or for terms. It is known again as long as something has that name, or
+/// those terms.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct NameId(u64);
 
 /// Words of an entry without its seal. A place that was never written is all zeros, and its seal is wrong.
-pub(super) const WORDS: usize = 9;
+pub(super) const WORDS: usize = 10;
 
 /// The words of an entry.
 pub(super) type Words = [u64; WORDS];
@@ -59,6 +66,7 @@ const LIMIT: usize = 3;
 const UNTIL: usize = 4;
 const ADDRESS: usize = 5;
 const SUBJECT: usize = 7;
+const NOTED: usize = 9;
 
 const WOULD_DENY: u64 = 1 << 32;
 const HAS_LIMIT: u64 = 1 << 33;
@@ -73,7 +81,7 @@ impl Entry {
         if self.would_deny { Ruling::WouldDeny(self.reason) } else { Ruling::Deny(self.reason) }
     }
 
-    /// Whether both are about the same limit, or about lock-outs, and about the same caller.
+    /// Whether both are about the same terms, and about the same caller.
     pub(super) fn is_same_wait(&self, other: &Self) -> bool {
         let of = |entry: &Self| (entry.limit, entry.reason, entry.would_deny, entry.who);
         of(self) == of(other)
@@ -81,14 +89,16 @@ impl Entry {
 
     /// A hash of what [`is_same_wait`](Self::is_same_wait) looks at.
     pub(super) fn wait_hash(&self) -> u64 {
-        let wait = Self { time: UnixMicros(0), server: NameId(0), status: 0, until: None, ..*self };
+        let (time, noted) = (UnixMicros(0), MonoNanos(0));
+        let wait = Self { time, noted, server: NameId(0), status: 0, until: None, ..*self };
         seal(&wait.words())
     }
 
     pub(super) fn words(&self) -> Words {
-        let Self { time, server, reason, would_deny, status, limit, who, until } = *self;
+        let Self { time, noted, server, reason, would_deny, status, limit, who, until } = *self;
         let mut words = [0; WORDS];
         words[TIME] = time.0;
+        words[NOTED] = noted.0;
         words[FACTS] = reason as u64 | u64::from(status) << 16;
         words[SERVER] = server.0;
         if would_deny {
@@ -133,6 +143,7 @@ impl Entry {
         let subject = SubjectHash::from_bits(whole(words[SUBJECT], words[SUBJECT + 1]));
         Some(Self {
             time: UnixMicros(words[TIME]),
+            noted: MonoNanos(words[NOTED]),
             server: NameId(words[SERVER]),
             reason: *Reason::ALL.get(usize::from(reason))?,
             would_deny: has(WOULD_DENY),
@@ -144,18 +155,6 @@ impl Entry {
     }
 }
 
-impl Who {
-    /// Whom a limit refuses besides: those with the same of what it counts by. Nothing of it: everybody.
-    #[must_use]
-    pub fn counted_by(self, limit: &LimitDef) -> Self {
-        let counts_address = limit.key.iter().any(|part| matches!(part, KeyPart::Address | KeyPart::Peer));
-        let counts_all = limit.key.iter().all(|part| *part == KeyPart::Global);
-        let subject = self.subject.filter(|_| limit.needs_identity());
-        let address = self.address.filter(|_| counts_address || (subject.is_none() && !counts_all));
-        Self { address, subject }
-    }
-}
-
 impl NameId {
     /// Of a name, or of any text that says which one is meant.
     pub fn new(name: &str) -> Self {
@@ -163,6 +162,24 @@ impl NameId {
         hasher.write(name.as_bytes());
         Self(hasher.finish())
     }
+
+    /// Of the terms of a limit: all that it says, and all plans that its callers may have. Who was refused by other ones
+    /// may be let in by these.
+    pub fn of_limit<'p>(def: &LimitDef, plans: impl Iterator<Item = &'p PlanDef>) -> Self {
+        let plans = distinct(plans.filter(|_| def.follows_plans()));
+        Self::new(&format!("{def:?} {plans:?}"))
+    }
+
+    /// Of the terms of lock-outs: all rules of the server.
+    pub fn of_lockouts(rules: impl Iterator<Item = LockoutRule>) -> Self {
+        Self::new(&format!("{:?}", distinct(rules)))
+    }
+}
+
+/// All of these once, in an order of their own. Where another build of the module writes them otherwise, waits are
+/// forgotten.
+fn distinct(all: impl Iterator<Item = impl Debug>) -> BTreeSet<String> {
+    all.map(|one| format!("{one:?}")).collect()
 }
 
 /// The seal of an entry: what shows that its words belong together.

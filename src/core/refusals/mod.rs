@@ -2,7 +2,11 @@
 //!
 //! [`RefusalTable`] has a ring of the newest entries for each shard, so that processes that refuse at the same time
 //! seldom write the same memory, and places for those whom a limit refuses up to some moment, found by who they are. All
-//! sizes are fixed. What does not fit any more is forgotten: the oldest refusal, and who has the least time to wait.
+//! sizes are fixed. What does not fit any more is forgotten: the oldest refusal, and who has the least time to wait. Order
+//! and age are those of the clock that nobody sets.
+//!
+//! Who is let in writes nothing here, so a wait is what was known at a refusal. It is not told, and gives way, when that
+//! may be wrong: if the configuration has other terms, if the wall clock was set, or after a day without a refusal.
 //!
 //! Nobody waits for a lock, and there is none to be left behind by a process that is killed. Two processes may write one
 //! place at once, if one of them pauses while the other goes all around the ring. So each entry ends with a seal, a hash
@@ -11,8 +15,10 @@
 //!
 //! Nothing is kept but numbers, pseudonyms and the ids of names: what the memory holds can at worst be wrong.
 
+mod caller;
 mod entry;
 mod table;
 
+pub use caller::Caller;
 pub use entry::{Entry, NameId, Who};
 pub use table::{Geometry, RefusalTable};

@@ -6,14 +6,14 @@
 //! | shards | 16 words, and 16 for each entry | word 0 how many were written; then the ring |
 //! | groups | 4 times 16 words | those who wait for a limit |
 //!
-//! An entry is in the first words of its 16: nine words and their seal.
+//! An entry is in the first words of its 16: ten words and their seal.
 
 use std::time::Duration;
 
-use super::entry::{Entry, WORDS, Words, seal, vocabulary};
+use super::entry::{Entry, NameId, WORDS, Words, seal, vocabulary};
 use crate::metrics::Mismatch;
 use crate::sync::{AtomicU64, Ordering};
-use crate::time::UnixMicros;
+use crate::time::{Now, UnixMicros};
 
 const MAGIC: usize = 0;
 const VERSION: usize = 1;
@@ -33,6 +33,12 @@ const WAYS: usize = 4;
 
 /// Times to wait are told in whole seconds, rounded up, each time anew: those that differ by less are the same.
 const GRAIN: Duration = Duration::from_secs(2);
+
+/// Who was not refused for so long may have been let in meanwhile, and is told no more.
+const RECENT: Duration = Duration::from_secs(24 * 3600);
+
+/// How old the note of a wait may be at a refusal before it is written again. Well below [`RECENT`].
+const RENEWAL: Duration = Duration::from_secs(3600);
 
 /// The size of each part.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -75,6 +81,11 @@ impl Geometry {
     /// First words of all entries in rings.
     fn rings(self) -> impl Iterator<Item = usize> {
         (0..self.shards).flat_map(move |shard| (1..=self.entries).map(move |entry| self.shard(shard) + entry * LINE))
+    }
+
+    /// First words of all places of those who wait.
+    fn wait_places(self) -> impl Iterator<Item = usize> {
+        (0..self.groups).flat_map(move |group| self.ways(group))
     }
 
     /// First words of the places in a group.
@@ -137,15 +148,16 @@ impl<'m> RefusalTable<'m> {
 
     /// Notes who waits for a limit, up to when the entry says. Writes nothing if that is known: who is refused again and
     /// again costs a look. Where there is no room, those are known that wait longest.
-    pub fn wait(&self, entry: &Entry, now: UnixMicros) {
-        let Some(until) = entry.until.filter(|until| *until > now) else { return };
+    pub fn wait(&self, entry: &Entry) {
+        let now = Now { mono: entry.noted, wall: entry.time };
+        let Some(until) = entry.until.filter(|until| *until > now.wall) else { return };
         let group = entry.wait_hash() as usize & (self.geometry.groups - 1);
         let mut place = None;
         for way in self.geometry.ways(group) {
             let known = self.read(way);
-            let ends = known.and_then(|known| known.until).filter(|ends| *ends > now).unwrap_or_default();
-            if known.is_some_and(|known| known.is_same_wait(entry)) {
-                if ends.since(until).max(until.since(ends)) < GRAIN {
+            let ends = known.and_then(|known| end(&known, now)).unwrap_or_default();
+            if let Some(known) = known.filter(|known| known.is_same_wait(entry)) {
+                if distance(ends, until) < GRAIN && now.mono.since(known.noted) < RENEWAL {
                     return;
                 }
                 place = Some((UnixMicros::default(), way));
@@ -163,16 +175,15 @@ impl<'m> RefusalTable<'m> {
     /// The refusals that were noted last, by all processes: at most `most`, the newest first.
     pub fn newest(&self, most: usize) -> Vec<Entry> {
         let mut found: Vec<Entry> = self.geometry.rings().filter_map(|place| self.read(place)).collect();
-        found.sort_by_key(|entry| std::cmp::Reverse(entry.time));
+        found.sort_by_key(|entry| std::cmp::Reverse(entry.noted));
         found.truncate(most);
         found
     }
 
     /// Those who wait for a limit at `now`, each once, those who wait longest first.
-    pub fn waiting(&self, now: UnixMicros) -> Vec<Entry> {
-        let places = (0..self.geometry.groups).flat_map(|group| self.geometry.ways(group));
-        let mut found: Vec<Entry> = places.filter_map(|place| self.read(place)).collect();
-        found.retain(|entry| entry.until.is_some_and(|until| until > now));
+    pub fn waiting(&self, now: Now) -> Vec<Entry> {
+        let mut found: Vec<Entry> = self.geometry.wait_places().filter_map(|place| self.read(place)).collect();
+        found.retain(|entry| end(entry, now).is_some());
         found.sort_by_key(|entry| std::cmp::Reverse(entry.until));
         // Two processes that note one at the same time may do so in two places.
         let mut distinct: Vec<Entry> = Vec::with_capacity(found.len());
@@ -182,6 +193,17 @@ impl<'m> RefusalTable<'m> {
             }
         }
         distinct
+    }
+
+    /// Forgets those who wait on terms that there are no more, and makes room for others.
+    pub fn keep_waits(&self, has_terms: impl Fn(NameId) -> bool) {
+        for place in self.geometry.wait_places() {
+            if self.read(place).is_some_and(|entry| !entry.limit.is_some_and(&has_terms)) {
+                for offset in 0..=SEAL {
+                    self.store(place + offset, 0);
+                }
+            }
+        }
     }
 
     fn write(&self, place: usize, entry: &Entry) {
@@ -213,11 +235,25 @@ impl<'m> RefusalTable<'m> {
         let Geometry { shards, entries, groups } = self.geometry;
         [
             (MAGIC, u64::from_le_bytes(*b"JWTDENY\0")),
-            (VERSION, 1),
+            (VERSION, 2),
             (VOCABULARY, vocabulary()),
             (SHARDS, shards as u64),
             (ENTRIES, entries as u64),
             (GROUPS, groups as u64),
         ]
     }
+}
+
+/// When a wait is over; `None` if it is, or if what was noted need not be so any more.
+///
+/// Rates and lock-outs go by a clock that nobody sets. So if the wall clock was set since, the wait is another one than
+/// what it tells.
+fn end(entry: &Entry, now: Now) -> Option<UnixMicros> {
+    let age = now.mono.since(entry.noted);
+    let was_set = distance(entry.time.saturating_add(age), now.wall) >= GRAIN;
+    entry.until.filter(|until| *until > now.wall && age < RECENT && !was_set)
+}
+
+fn distance(one: UnixMicros, other: UnixMicros) -> Duration {
+    one.since(other).max(other.since(one))
 }
