@@ -36,7 +36,7 @@ pub(crate) fn post_config(main: Server<'_>) -> Result<(), ()> {
     let state_dir = state_dir(main, &plan);
     let counting = Counting::open(main, &plan, state_dir.as_ref(), now())?;
     let metering = Metering::open(main, &plan)?;
-    let refusals = Refusals::open(main, &plan)?;
+    let refusals = Refusals::open(main, &plan);
     let logs = DecisionLogs::open(main)?;
     let Loaded { lists, files, fetchers, fresh } = load(main, &plan, store, state_dir.as_ref());
     let headers = main.iter().flat_map(Server::own_sections);

@@ -24,7 +24,8 @@ const NEWEST: usize = 64;
 
 /// Where refusals are noted, and what stands there for a name.
 pub(crate) struct Refusals {
-    table: RefusalTable<'static>,
+    /// `None`: there is no memory for it, and nothing is told.
+    table: Option<RefusalTable<'static>>,
     /// By server.
     servers: Vec<(NameId, AddressPrefix)>,
     names: HashMap<NameId, String>,
@@ -38,21 +39,19 @@ pub(crate) struct Refusals {
 
 impl Refusals {
     /// Opens or makes the memory.
-    pub(crate) fn open(main: Server<'_>, plan: &Plan) -> Result<Self, ()> {
-        let table = match existing(main) {
-            Some(table) => table,
-            None => new(main)
-                .map_err(|why| main.log(Level::Error, || format!("JG2003 shared memory for refusals: {why}")))?,
-        };
+    pub(crate) fn open(main: Server<'_>, plan: &Plan) -> Self {
         let plans = || plan.servers.iter().flat_map(|server| &server.plans).map(|plan| &**plan);
         let of_limits = limits(main).map(|(_, def)| (Arc::clone(def), NameId::of_limit(def, plans())));
         let limits: HashMap<_, _> = of_limits.map(|limit| (NameId::new(&limit.0.name), limit)).collect();
         let lockouts = NameId::of_lockouts(rules(main));
         let of_limits = limits.values().map(|(def, terms)| (*terms, Some(Arc::clone(def))));
         let terms: HashMap<_, _> = of_limits.chain([(lockouts, None)]).collect();
-        table.keep_waits(|id| terms.contains_key(&id));
+        let table = table(main);
+        if let Some(table) = table {
+            table.keep_waits(|id| terms.contains_key(&id));
+        }
         let names = || main.iter().map(|server| (NameId::new(&server.name()), server.name()));
-        Ok(Self {
+        Self {
             table,
             servers: names().zip(&plan.servers).map(|((id, _), server)| (id, server.prefix)).collect(),
             names: names().collect(),
@@ -60,14 +59,13 @@ impl Refusals {
             terms,
             lockouts,
             hasher: SubjectHasher::new(lasting_secret(main)),
-        })
+        }
     }
 
     /// Notes a client request that is over, if it was refused, or would have been.
     pub(crate) fn note(&self, server: usize, first: Request<'_>, account: &Account, status: u16) {
-        let (Some(reason), Some((server, prefix))) = (account.ruling.reason(), self.servers.get(server)) else {
-            return;
-        };
+        let (Some(table), Some(reason)) = (self.table, account.ruling.reason()) else { return };
+        let Some((server, prefix)) = self.servers.get(server) else { return };
         let (now, identity) = (now(), account.identity.as_ref());
         let caller = Caller {
             address: prefix.block(first.client_address()),
@@ -87,7 +85,7 @@ impl Refusals {
             who: caller.who(),
             until: account.until,
         };
-        self.table.note(shard(), &entry);
+        table.note(shard(), &entry);
         if account.until.is_none() {
             return;
         }
@@ -97,24 +95,37 @@ impl Refusals {
             Some(None) => return,
             None => (caller.locked_out(), self.lockouts),
         };
-        self.table.wait(&Entry { time: now.wall, limit: Some(terms), who, ..entry });
+        table.wait(&Entry { time: now.wall, limit: Some(terms), who, ..entry });
     }
 
-    /// The last refusals, the newest first.
-    pub(crate) fn newest(&self) -> Vec<RefusalStatus<'_>> {
-        self.table.newest(NEWEST).into_iter().map(|entry| self.told(entry)).collect()
+    /// The last refusals, the newest first, unless there is no memory for them.
+    pub(crate) fn newest(&self) -> Option<Vec<RefusalStatus<'_>>> {
+        Some(self.table?.newest(NEWEST).into_iter().map(|entry| self.told(entry)).collect())
     }
 
     /// Who is at a limit, or locked out, on the terms that there are now.
-    pub(crate) fn waiting(&self, now: Now) -> Vec<WaitStatus<'_>> {
+    pub(crate) fn waiting(&self, now: Now) -> Option<Vec<WaitStatus<'_>>> {
         let told = |entry: Entry| Some(WaitStatus { limit: self.terms.get(&entry.limit?)?.as_deref(), entry });
-        self.table.waiting(now).into_iter().filter_map(told).collect()
+        Some(self.table?.waiting(now).into_iter().filter_map(told).collect())
     }
 
     fn told(&self, entry: Entry) -> RefusalStatus<'_> {
         let limit = entry.limit.and_then(|id| self.limits.get(&id)).map(|(def, _)| &**def);
         RefusalStatus { entry, server: self.names.get(&entry.server).map(String::as_str), limit }
     }
+}
+
+/// The memory, old or new. The server does without if there is none: requests are decided as ever.
+fn table(main: Server<'_>) -> Option<RefusalTable<'static>> {
+    let failed = |why: String| {
+        main.log(Level::Warning, || {
+            format!(
+                "JG2003 shared memory for refusals: {why}; until a restart the status page tells neither the last refusals nor \
+                 who is at a limit"
+            )
+        });
+    };
+    existing(main).or_else(|| new(main).map_err(failed).ok())
 }
 
 /// The memory of the last configuration, unless another build of the module made it.

@@ -53,10 +53,10 @@ pub struct Status<'s> {
     pub plans: Vec<&'s str>,
     /// Tables in shared memory, and how full they are.
     pub tables: Vec<(Table, Occupancy)>,
-    /// The last refusals, the newest first.
-    pub refusals: Vec<RefusalStatus<'s>>,
-    /// Who is at a limit, or locked out.
-    pub waiting: Vec<WaitStatus<'s>>,
+    /// The last refusals, the newest first; `None` if they cannot be kept.
+    pub refusals: Option<Vec<RefusalStatus<'s>>>,
+    /// Who is at a limit, or locked out; likewise.
+    pub waiting: Option<Vec<WaitStatus<'s>>>,
 }
 
 /// A refusal, with the names of the configuration.
@@ -150,8 +150,8 @@ impl Status<'_> {
             "revocations": revocations,
             "plans": plans,
             "tables": tables.collect::<Vec<_>>(),
-            "refusals": refusals.iter().map(RefusalStatus::to_json).collect::<Vec<_>>(),
-            "at_limit": waiting.iter().map(|one| one.to_json(*time)).collect::<Vec<_>>(),
+            "refusals": refusals.as_ref().map(|all| all.iter().map(RefusalStatus::to_json).collect::<Vec<_>>()),
+            "at_limit": waiting.as_ref().map(|all| all.iter().map(|one| one.to_json(*time)).collect::<Vec<_>>()),
         })
         .to_string()
     }

@@ -3,12 +3,15 @@
 //! Rates are one a day, so that nothing is refilled while a test runs.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::harness::chromium::Chromium;
 use crate::harness::each_child::KEEP_ALIVE;
-use crate::harness::{Connection, MAIN, Mpm, Request, Server, Site, await_some, await_true};
+use crate::harness::{Connection, MAIN, Mpm, Request, Server, Site, await_some, await_true, httpd};
 use crate::status::{STATUS, await_text, document, show, url};
 
 /// On the first port there are places with a gate, on the second a virtual host with one.
@@ -374,6 +377,59 @@ fn nobody_is_blamed_who_only_shares_a_bucket() {
     assert!(!page.text().contains("everybody"));
     show(&page, "shared");
     assert_eq!(page.console(), Vec::<Value>::new());
+}
+
+/// In the place of APR's function: there is no memory of the size that refusals need.
+const NO_MEMORY: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stddef.h>
+int apr_shm_create(void **shm, size_t bytes, const char *file, void *pool) {
+    if (bytes == 132224) return ENOMEM;
+    int (*create)(void **, size_t, const char *, void *) = dlsym(RTLD_NEXT, "apr_shm_create");
+    return create(shm, bytes, file, pool);
+}
+"#;
+
+#[test]
+fn without_memory_for_them_the_server_goes_on_and_says_so() {
+    let mut server = Site::new().start(&gated(BY_USER, "other.test"));
+    server.expect_log("JG2003");
+    server.stop();
+    let (source, library) = (server.write("no-memory.c", NO_MEMORY), server.root.join("no-memory.so"));
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status().unwrap();
+    assert!(compiled.success());
+    let program = httpd(&server.root);
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM"]).arg(program.get_program()).args(program.get_args()).arg("-DFOREGROUND");
+    command.env("LD_PRELOAD", library).process_group(0);
+    let mut httpd = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    await_true("the warning", || server.log.count("JG2003 shared memory for refusals: 132224 bytes") == 1);
+    await_true("httpd", || std::net::TcpStream::connect(server.address()).is_ok());
+
+    let alice = valid(&server, "alice");
+    assert_eq!([(); 2].map(|()| server.get("/limited").bearer(&alice).status()), [200, 429]);
+    assert_eq!(server.get("/api").status(), 401);
+    let said = document(&server);
+    assert_eq!((&said["refusals"], &said["at_limit"]), (&Value::Null, &Value::Null));
+    {
+        let browser = Chromium::start(&server);
+        let page = browser.page(&url(&server));
+        page.looks("light", 1280, 900);
+        await_text(&page, "There was no memory to keep this");
+        assert!(!page.text().contains("Nobody"));
+        assert_eq!(page.console(), Vec::<Value>::new());
+    }
+    // A graceful restart tries again, and goes on as well.
+    kill_process(Pid::from_child(&httpd), Signal::USR1).unwrap();
+    await_true("another warning", || server.log.count("JG2003 shared memory for refusals: 132224 bytes") == 2);
+    await_true("the restarted server", || document(&server)["refusals"] == Value::Null);
+    assert!(httpd.try_wait().unwrap().is_none());
+    kill_process(Pid::from_child(&httpd), Signal::TERM).unwrap();
+    httpd.wait().unwrap();
+    server.start_again();
+    assert_eq!(document(&server)["refusals"], json!([]));
 }
 
 #[test]
