@@ -49,8 +49,12 @@ impl<'m> LogState<'m> {
         (logs + 1) * LOG
     }
 
-    /// The states of these logs, in their order: each that it has, else a new one, in the place of one that neither
-    /// this start or graceful restart nor the one before has asked for. `None` if there is no room.
+    /// The states of these logs, in their order: each that it has, else a new one, in a place that no log has had, else
+    /// of the one that was asked for the longest ago: before the last start or graceful restart. `None` if there is no
+    /// room.
+    ///
+    /// Old children may still write to the log that had the place. What they lose is then told of the new one, and what
+    /// they tear costs that an empty line.
     ///
     /// Only the parent process may call this, and only before it starts the children of this generation.
     pub fn assign(words: &'m [AtomicU64], logs: &[FileId]) -> Option<Vec<Self>> {
@@ -59,12 +63,11 @@ impl<'m> LogState<'m> {
         let places = || places.chunks_exact(LOG).map(|words| Self { words });
         let state = |log: &FileId| {
             let known = places().find(|place| place.id() == *log);
-            let free = || places().find(|place| place.load(INODE) == 0 || place.load(GENERATION) + 1 < generation);
+            // The generation of a place that no log has had is 0.
+            let free = || places().filter(|place| place.is_free(generation)).min_by_key(|place| place.load(GENERATION));
             let place = known.or_else(free)?;
             if place.id() != *log {
-                place.words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
-                place.words[DEVICE].store(log.device, Ordering::Relaxed);
-                place.words[INODE].store(log.inode, Ordering::Relaxed);
+                place.begin(*log);
             }
             place.words[GENERATION].store(generation, Ordering::Relaxed);
             Some(place)
@@ -122,6 +125,20 @@ impl<'m> LogState<'m> {
             if exchange.is_ok() {
                 return Some(lost - told);
             }
+        }
+    }
+
+    fn is_free(&self, generation: u64) -> bool {
+        self.load(INODE) == 0 || self.load(GENERATION) + 1 < generation
+    }
+
+    /// The place is that of another log now. Numbers of lines go on from where they are: what an old child still says is
+    /// mended or told is then never more than there was.
+    fn begin(&self, log: FileId) {
+        self.words[MENDED].fetch_max(self.load(TORN), Ordering::Relaxed);
+        self.words[TOLD].fetch_max(self.load(LOST), Ordering::Relaxed);
+        for (word, value) in [(SILENT_UNTIL, 0), (DEVICE, log.device), (INODE, log.inode)] {
+            self.words[word].store(value, Ordering::Relaxed);
         }
     }
 
@@ -239,9 +256,39 @@ mod tests {
         state(2).unwrap().lose();
         let third = state(3).expect("the place of the first");
         assert_eq!((third.torn(), third.left_to_tell()), (None, None), "begins anew");
+        third.tear();
+        third.lose();
+        assert_eq!((third.torn().is_some(), third.left_to_tell()), (true, Some(1)));
         assert_eq!(state(3).unwrap().id(), id(9, 3));
         assert!(LogState::assign(&memory, &LOGS).is_none(), "two places");
         assert!(LogState::assign(&[], &[]).is_none(), "no place for the generation");
         assert!(LogState::assign(&memory[..LOG], &[]).is_some());
+    }
+    /// Each generation has a new pipe, and children of early ones still write to theirs.
+    #[test]
+    fn places_that_no_log_has_had_come_first_then_the_oldest() {
+        let memory = memory(4);
+        let place = |inode| LogState::assign(&memory, &[id(9, inode)]).unwrap()[0].words.as_ptr();
+        let places: Vec<_> = (1..=8).map(place).collect();
+        assert!((1..4).all(|at| !places[..at].contains(&places[at])), "{places:?}");
+        assert_eq!(places[..4], places[4..]);
+    }
+
+    #[test]
+    fn an_old_child_hides_nothing_of_the_log_that_has_its_place() {
+        let memory = memory(1);
+        let state = |inode| LogState::assign(&memory, &[id(9, inode)]).map(|states| states[0]);
+        let old = state(1).unwrap();
+        (0..3).for_each(|_| old.tear());
+        (0..3).for_each(|_| old.lose());
+        let torn = old.torn().unwrap();
+        assert!(state(2).is_none(), "still that of the generation before");
+        let new = state(2).expect("the place");
+        assert_eq!((new.torn(), new.left_to_tell()), (None, None), "begins anew");
+        old.mended(torn);
+        assert_eq!(old.left_to_tell(), None);
+        new.tear();
+        new.lose();
+        assert_eq!((new.torn().is_some(), new.left_to_tell()), (true, Some(1)));
     }
 }
