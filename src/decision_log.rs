@@ -267,6 +267,9 @@ fn examine_file(path: &Path) -> Result<(), String> {
         Ok(found) if found.is_dir() => Err("is a folder: name a file in it".to_owned()),
         // A terminal, or /dev/null: it may do something when it is opened.
         Ok(found) if found.file_type().is_char_device() || is_standard_output(&found) => Ok(()),
+        Ok(found) if found.file_type().is_fifo() && is_of_a_process(path) => {
+            Err("is a pipe of another process: for the output of the server name /dev/stdout or /dev/stderr".to_owned())
+        }
         Ok(found) if !found.is_file() => {
             let kind = if found.file_type().is_fifo() { "a pipe, which perhaps nobody reads" } else { "no file" };
             Err(format!("is {kind}: name a file, or a program that reads the lines (`\"|PROGRAM\"`)"))
@@ -291,6 +294,12 @@ fn is_standard_output(found: &fs::Metadata) -> bool {
             .is_ok_and(|stream| (stream.dev(), stream.ino()) == (found.dev(), found.ino()))
     };
     found.file_type().is_fifo() && (is_same(output) || is_same(errors))
+}
+
+/// Whether it is a file that some process has open (proc_pid_fd(5)). To a check of the configuration, the server is
+/// another one.
+fn is_of_a_process(path: &Path) -> bool {
+    path.starts_with("/proc") && path.parent().is_some_and(|folder| folder.ends_with("fd"))
 }
 
 fn examine_program(path: &str) -> Result<(), String> {

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -474,6 +475,8 @@ fn what_cannot_be_written_is_found_before_the_start() {
     let site = Site::new();
     site.write("logs/program", "no program");
     assert!(Command::new("mkfifo").arg(site.root.join("logs/pipe")).status().unwrap().success());
+    let (_reader, writer) = io::pipe().unwrap();
+    let other = format!("/proc/{}/fd/{}", std::process::id(), writer.as_raw_fd());
     for (log, said) in [
         ("nowhere/gate.json", "no such folder"),
         ("logs", "is a folder"),
@@ -481,7 +484,9 @@ fn what_cannot_be_written_is_found_before_the_start() {
         ("\"|/nowhere/rotatelogs logs/gate.json 1M\"", "No such file"),
         ("\"|logs/program\"", "is not a program"),
         // A start would wait for who reads it.
-        ("logs/pipe", "is a pipe"),
+        ("logs/pipe", "is a pipe, which perhaps nobody reads: name a file"),
+        // As the output of the server is to a check of it.
+        (&other, "is a pipe of another process: for the output of the server name /dev/stdout"),
     ] {
         let directives = format!("{MAIN}{GATED}JwtGateLog {log}\n");
         let check = site.configtest(&directives);
