@@ -67,6 +67,10 @@ fn is_serious(line: &str) -> bool {
     if line.contains("[mpm_prefork:error]") && line.contains("] AH00161: ") {
         return false;
     }
+    // At its end, a child of event closes the connections of those of its threads that have not done yet.
+    if line.contains("[mpm_event:error]") && line.contains("(9)Bad file descriptor: AH03093: ") {
+        return false;
+    }
     let mut brackets = line.split('[').skip(2);
     let level = brackets.next().and_then(|part| part.split_once(']')).and_then(|(part, _)| part.split_once(':'));
     match level {
@@ -87,6 +91,7 @@ mod tests {
             ("[Sat Nov 21 11:12:14 2026] [mpm_event:notice] [pid 1:tid 1] AH00489: x", false),
             ("[Sat Nov 21 11:12:14 2026] [jwt_gate:info] [pid 1:tid 1] JG1001: [core:error]", false),
             ("[Sat Nov 21 11:12:14 2026] [mpm_prefork:error] [pid 1:tid 1] AH00161: x", false),
+            ("[Sat Nov 21 11:12:14 2026] [mpm_event:error] [pid 1:tid 1] (9)Bad file descriptor: AH03093: x", false),
             ("[Sat Nov 21 11:12:14 2026] [http2:trace1] [pid 1] x", false),
             ("thread 'main' panicked at src/lib.rs", true),
         ] {
