@@ -60,7 +60,7 @@ install_missing() {
 
 # Whether programs and modules of this folder lack a library.
 lack_libraries() {
-    find "$1" -type f \( -name '*.so' -o -path '*/bin/*' \) -exec ldd {} \; 2>/dev/null | grep -q 'not found'
+    find "$1" -type f \( -name '*.so' -o -path '*/bin/*' \) -exec ldd {} \; 2>/dev/null | grep 'not found' >/dev/null
 }
 
 unpack_missing() {

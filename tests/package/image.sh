@@ -86,7 +86,7 @@ check "with token" '{"user":"alice"}' "$(get /me -H "Authorization: Bearer $toke
 check "too often" "200 429" "$(get '/me?[1-20]' "${code[@]}" -H "Authorization: Bearer $token" | sort -u | paste -sd ' ')"
 check "it is healthy" 0 "$(podman healthcheck run "$name" >/dev/null; echo $?)"
 check "no process is root's" www-data "$(podman top "$name" user | tail -n +2 | sort -u)"
-check "requests are in its log" yes "$(podman logs "$name" 2>/dev/null | grep -q '"GET /me HTTP/[0-9.]*" 401' && echo yes)"
+check "requests are in its log" yes "$(podman logs "$name" 2>/dev/null | grep '"GET /me HTTP/[0-9.]*" 401' >/dev/null && echo yes)"
 check "the module has no complaint" "" "$(podman logs "$name" 2>&1 >/dev/null | grep -E '\[jwt_gate:(warn|error|crit|alert|emerg)\]' || true)"
 
 echo "==> stopped, and started again"
