@@ -107,7 +107,9 @@ fn key_store(main: Server<'_>, plan: &Plan) -> Result<KeyStore<'static>, ()> {
         }
         Ok(store)
     });
-    store.and_then(|store| store).map_err(|why| main.log(Level::Error, || format!("JG2003 shared memory for keys: {why}")))
+    store
+        .and_then(|store| store)
+        .map_err(|why| main.log(Level::Error, || format!("JG2003 shared memory for keys: {why}")))
 }
 
 /// The state folder, if there is anything to be kept in it.
