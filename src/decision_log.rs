@@ -186,11 +186,10 @@ impl Sink {
             ErrorKind::QuotaExceeded => "the disk quota is used up; make room in it, or raise it".to_owned(),
             ErrorKind::FileTooLarge => "the file is as large as one may be; begin another (logrotate)".to_owned(),
             ErrorKind::WouldBlock if is_program => {
-                "the program reads too slowly or no more; see what it waits for, or restart the server gracefully for \
-                 another"
+                "the program reads no more; see what it waits for, or restart the server gracefully for another"
                     .to_owned()
             }
-            ErrorKind::WouldBlock => "who reads it does so too slowly or no more; see what that waits for".to_owned(),
+            ErrorKind::WouldBlock => "who reads it reads no more; see what that waits for".to_owned(),
             ErrorKind::BrokenPipe if is_program => "the program has ended; httpd starts it again".to_owned(),
             ErrorKind::BrokenPipe => "who has read it is gone; restart the server".to_owned(),
             _ => error.to_string(),

@@ -28,7 +28,6 @@ pub mod identity;
 mod json_list;
 pub mod keys;
 pub mod limit;
-pub mod log_patience;
 pub mod log_state;
 pub mod metrics;
 pub mod net;

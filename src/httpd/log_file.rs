@@ -3,22 +3,24 @@
 
 use std::io::{self, ErrorKind};
 use std::os::raw::c_int;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use jwt_gate_core::log_patience::Patience;
 use jwt_gate_core::log_state::FileId;
-use jwt_gate_core::time::MonoNanos;
 
-use super::clock::now;
 use super::ffi;
 use super::server::Server;
+
+/// How long a process waits for a program that reads no more. Then lines are lost, without waiting, until it reads again.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An open log. The parent opens it, and children inherit it. It is closed with the configuration that named it.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     descriptor: c_int,
     id: FileId,
-    /// That of this process.
-    patience: Patience,
+    /// Nobody has read from the pipe for too long.
+    is_stuck: AtomicBool,
 }
 
 impl LogFile {
@@ -82,7 +84,7 @@ impl LogFile {
             found
         };
         let id = FileId { device: found.st_dev, inode: found.st_ino };
-        Ok(Self { descriptor, id, patience: Patience::new() })
+        Ok(Self { descriptor, id, is_stuck: AtomicBool::new(false) })
     }
 
     /// What the system knows it by.
@@ -91,60 +93,44 @@ impl LogFile {
     }
 
     /// Writes a line with one call of the system. At the end of a file no other process can come in between; nor in a
-    /// pipe, if the line has at most `PIPE_BUF` bytes (POSIX, write). For room in a pipe it waits as long as [`Patience`]
-    /// says.
+    /// pipe, if the line has at most `PIPE_BUF` bytes (POSIX, write).
     ///
     /// # Errors
     /// Nothing of it was written; [`ErrorKind::WriteZero`] if a part was.
     pub(crate) fn write(&self, line: &[u8]) -> io::Result<()> {
-        let mut written = self.write_at_once(line);
-        if !is_full(&written) {
-            if written.is_ok() {
-                self.patience.flows(|| now().mono);
-            }
-            return written;
-        }
-        let Some(wait) = self.patience.wait(now().mono) else { return written };
-        while is_full(&written) && self.has_room(wait.deadline) {
-            written = self.write_at_once(line);
-        }
-        self.patience.waited(wait, now().mono, is_full(&written));
-        written
-    }
-
-    fn write_at_once(&self, line: &[u8]) -> io::Result<()> {
         loop {
             // SAFETY: the descriptor is open as long as the configuration; the line is readable for its length.
             let written = unsafe { libc::write(self.descriptor, line.as_ptr().cast(), line.len()) };
             let error = match usize::try_from(written) {
-                Ok(all) if all == line.len() => return Ok(()),
+                Ok(all) if all == line.len() => {
+                    self.is_stuck.store(false, Ordering::Relaxed);
+                    return Ok(());
+                }
                 Ok(_) => return Err(ErrorKind::WriteZero.into()),
                 Err(_) => io::Error::last_os_error(),
             };
-            if error.kind() != ErrorKind::Interrupted {
-                return Err(error);
+            match error.kind() {
+                ErrorKind::Interrupted => {}
+                ErrorKind::WouldBlock if self.has_room() => {}
+                _ => return Err(error),
             }
         }
     }
 
-    /// Waits until somebody has read from the pipe, also if a signal comes in between; `false` if nobody has.
-    fn has_room(&self, deadline: MonoNanos) -> bool {
-        loop {
-            let left = deadline.since(now().mono);
-            if left.is_zero() {
-                return false;
-            }
-            // Whole milliseconds, and not too few of them.
-            let left = c_int::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX);
+    /// Waits until somebody has read from the pipe, unless that was in vain the last time.
+    fn has_room(&self) -> bool {
+        let begin = Instant::now();
+        while !self.is_stuck.load(Ordering::Relaxed) {
+            let left = PATIENCE.saturating_sub(begin.elapsed());
             let mut asked = libc::pollfd { fd: self.descriptor, events: libc::POLLOUT, revents: 0 };
             // SAFETY: one place for one answer.
-            if unsafe { libc::poll(&raw mut asked, 1, left) } == 1 {
-                return true;
+            match unsafe { libc::poll(&raw mut asked, 1, c_int::try_from(left.as_millis()).unwrap_or(0)) } {
+                0 => self.is_stuck.store(true, Ordering::Relaxed),
+                1 => return true,
+                // A signal.
+                _ => {}
             }
         }
+        false
     }
-}
-
-fn is_full(written: &io::Result<()>) -> bool {
-    written.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
